@@ -1,0 +1,1 @@
+"""Mechanisms and policies put together: exchanges, and the connections that carry them."""

@@ -1,0 +1,420 @@
+"""A client's connection, spoken HTTP/1.0 or 1.1: one exchange after the other, answers in order.
+
+Theory of operation. Bytes go to the reader; `_advance` takes from it what can be used now: a head
+begins an exchange, content goes to the exchange, and while an exchange runs whose request is whole,
+what else has come waits in the reader (it is pipelined) and reading stops at `limits.buffer`. When
+the exchange has ended, `exchange_ended` decides between keeping the connection, lingering and
+closing, and `_advance` goes on from there: in a loop, not by recursion, so that a thousand
+pipelined requests take no more stack than one.
+
+Each wait has its clock: `request_head` is absolute, from the first byte to the end of the head, so
+that dripping bytes buys no time; `request_body` runs between two reads, and beside it
+`limits.minimum_rate` over the whole content; neither runs while we are the ones who don't read.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING
+
+from proxycore.composition.exchange import Exchange
+from proxycore.composition.tables import DOWNSTREAM
+from proxycore.composition.wire import Wire
+from proxycore.mechanisms.gates import BUFFER, HELD
+from proxycore.mechanisms.http1 import writer
+from proxycore.mechanisms.timers import Timer
+from proxycore.words.errors import Refused
+from proxycore.words.ids import ConnId
+from proxycore.words.messages import UNKNOWN, Field, Headers, RequestHead, ResponseHead
+from proxycore.words.notices import ConnectionEnded
+
+if TYPE_CHECKING:
+    from proxycore.composition.engine import Engine
+    from proxycore.composition.plan import ListenerPlan
+    from proxycore.policies.forwarding import Identity
+
+LINGER_BYTES = 256 * 1024
+"""What is read and discarded at most after an early answer, before the connection is closed all the same."""
+
+_UNREAD = RequestHead(b"", b"", b"", Headers(), persistent=False)
+"""Stands in where a request was refused before its head could be read."""
+
+
+class DownstreamConnection:
+    """An `Endpoint` for the core, a `DownstreamSide` for its exchange."""
+
+    __slots__ = (
+        "_advancing",
+        "_body_received",
+        "_body_since",
+        "_chunked",
+        "_clock",
+        "_discarded",
+        "_engine",
+        "_exchange",
+        "_half_closed",
+        "_listener",
+        "_persistent",
+        "_reader",
+        "_reading_body",
+        "_served",
+        "_since",
+        "identity",
+        "is_draining",
+        "state",
+        "wire",
+    )
+
+    def __init__(self, engine: Engine, conn: ConnId, listener: ListenerPlan, identity: Identity) -> None:
+        self._engine = engine
+        self._listener = listener
+        self.identity = identity
+        self.wire = Wire(engine, conn, self, engine.plan.limits.buffer)
+        self.state = "idle"
+        self._reader = engine.plan.request_reader()
+        self._exchange: Exchange | None = None
+        self._clock = Timer(engine.timers, self._expired)
+        self._clock.set(engine.now + engine.plan.timeouts.request_head)
+        self._advancing = False
+        self._reading_body = False
+        self._chunked = False
+        self._persistent = True
+        self._half_closed = False
+        self._served = 0
+        self._discarded = 0
+        self._body_since = 0.0
+        self._body_received = 0
+        self._since = engine.now
+        self.is_draining = False
+
+    # ---- facts
+
+    def data_received(self, data: bytes) -> None:
+        state = self.state
+        if state == "tunnel":
+            assert self._exchange is not None
+            self._exchange.tunnel_from_client(data)
+        elif state == "lingering":
+            self._discard(len(data))
+        elif state != "closing":
+            self._reader.receive(data)
+            self._advance()
+
+    def eof_received(self) -> None:
+        state = self.state
+        self._half_closed = True
+        if state == "tunnel":
+            assert self._exchange is not None
+            self._exchange.tunnel_eof_from_client()
+        elif state == "busy":
+            exchange = self._exchange
+            assert exchange is not None
+            if self._listener.may_half_close and exchange.request_is_whole:
+                return
+            exchange.client_left()
+        elif state != "closing":
+            self._close()
+
+    def connection_lost(self, error: str | None) -> None:
+        exchange = self._exchange
+        self.state = DOWNSTREAM[self.state]["lose"]
+        self._clock.drop()
+        self._engine.downstream_count -= 1
+        self._exchange = None
+        if exchange is not None:
+            exchange.client_left()
+        self.wire.connection_lost(error)
+        if self._served == 0 and "connections" in self._engine.watch:
+            self._notify_empty(error)
+
+    def _notify_empty(self, error: str | None) -> None:
+        engine = self._engine
+        seconds = engine.now - self._since
+        engine.notify(
+            ConnectionEnded(engine.wall, self.identity.listener, self.identity.peer, seconds, error or "closed")
+        )
+
+    def blocked(self) -> None:
+        if self._exchange is not None:
+            self._exchange.downstream_blocked()
+
+    def unblocked(self) -> None:
+        if self._exchange is not None:
+            self._exchange.downstream_unblocked()
+
+    def send_expired(self) -> None:
+        exchange = self._exchange
+        if exchange is not None:
+            exchange.send_timed_out()
+        for leaving in self.wire.leaving or ():
+            leaving.send_timed_out()
+        self._abort()
+
+    # ---- reading requests
+
+    def _advance(self) -> None:
+        """Use what has been read, as far as it can be used now."""
+        if self._advancing:
+            return
+        self._advancing = True
+        reader = self._reader
+        try:
+            while True:
+                if self._exchange is None:
+                    if self.state not in ("idle", "head"):
+                        break
+                    event = reader.next_event()
+                    if event is None:
+                        self._await_head()
+                        break
+                    assert event.__class__ is RequestHead
+                    self._begin(event)  # type: ignore[arg-type]
+                elif self._reading_body:
+                    if not self._read_body(self._exchange):
+                        break
+                else:
+                    if reader.buffered >= self._engine.plan.limits.buffer:
+                        self.wire.shut(BUFFER)
+                    break
+        except Refused as refused:
+            self._refused(refused)
+        finally:
+            self._advancing = False
+
+    def _await_head(self) -> None:
+        """Nothing whole is here: the idle clock runs, or the head's, which later bytes don't push on."""
+        engine = self._engine
+        if self._reader.mid_head and self.state == "idle":
+            self.state = DOWNSTREAM[self.state]["begin"]
+            if self._served:
+                self._clock.set(engine.now + engine.plan.timeouts.request_head)
+        if self._half_closed:
+            self._close()
+
+    def _begin(self, head: RequestHead) -> None:
+        engine = self._engine
+        self.state = DOWNSTREAM[self.state]["read"]
+        self._clock.clear()
+        self._served += 1
+        plan = engine.plan
+        self._persistent = (
+            head.persistent and self._served < plan.limits.requests_per_connection and not self.is_draining
+        )
+        head.scheme = self._listener.scheme
+        self._exchange = exchange = Exchange(engine, self, head, plan)
+        if head.has_content:
+            self._reading_body = True
+            self._body_since = engine.now
+            self._body_received = 0
+        exchange.begin()
+
+    def _read_body(self, exchange: Exchange) -> bool:
+        """Take one piece of content. False: no more for now."""
+        event = self._reader.next_event()
+        if event is None:
+            if not self.wire.is_gated:
+                self._clock.set(self._engine.now + exchange.timeouts.request_body)
+            return False
+        if event.__class__ is bytes:
+            self._body_received += len(event)  # type: ignore[arg-type]
+            exchange.request_data(event)  # type: ignore[arg-type]
+            if self._exchange is exchange and self._is_too_slow(exchange):
+                exchange.request_timed_out("request_body")
+        else:
+            self._reading_body = False
+            self._clock.clear()
+            exchange.request_end(event.trailers)  # type: ignore[union-attr]
+        return True
+
+    def _is_too_slow(self, exchange: Exchange) -> bool:
+        """Whether the content came slower than `limits.minimum_rate`, after a grace of `timeouts.request_body`."""
+        elapsed = self._engine.now - self._body_since
+        if elapsed <= exchange.timeouts.request_body:
+            return False
+        return self._body_received < elapsed * self._engine.plan.minimum_body_rate
+
+    def _refused(self, refused: Refused) -> None:
+        """What came is no request: answer, and read on nowhere (waitress, CVE-2024-49768)."""
+        self._persistent = False
+        exchange = self._exchange
+        if exchange is not None:
+            return exchange.request_refused(refused)
+        self.state = DOWNSTREAM[self.state]["read"]
+        self._clock.clear()
+        self._served += 1
+        self._exchange = exchange = Exchange(self._engine, self, _UNREAD, self._engine.plan)
+        self._reading_body = True
+        exchange.refuse(refused, "framing")
+
+    # ---- the exchange's side
+
+    def send_interim(self, head: ResponseHead) -> None:
+        assert self._exchange is not None
+        if self._exchange.request.version != b"1.0":
+            self.wire.write(writer.response_head(head))
+
+    def send_head(self, head: ResponseHead) -> None:
+        exchange = self._exchange
+        assert exchange is not None
+        request = exchange.request
+        if not exchange.request_is_whole or self._half_closed:
+            self._persistent = False
+        self._chunked = False
+        if head.length == UNKNOWN and head.has_content:
+            # An HTTP/1.0 client knows no chunks: the end of the connection is the end of the content.
+            self._chunked = request.version != b"1.0"
+            if not self._chunked:
+                self._persistent = False
+        head.persistent = self._persistent
+        self.wire.write(writer.response_head(head, to_version=request.version, chunked=self._chunked))
+
+    def send_data(self, data: bytes) -> None:
+        if self._chunked:
+            writer.write_chunk(self.wire.write, data)
+        else:
+            self.wire.write(data)
+
+    def send_end(self, trailers: list[Field]) -> None:
+        if self._chunked:
+            self.wire.write(writer.last_chunk(trailers))
+
+    def exchange_ended(self, complete: bool) -> None:
+        exchange = self._exchange
+        self._exchange = None
+        if exchange is None or self.state in ("closing", "lost"):
+            return
+        if self.state == "tunnel":
+            if complete:
+                self._close()
+            else:
+                self._abort()
+        elif not complete:
+            self._cut(exchange)
+        elif self._reading_body:
+            self._linger()
+        elif self._persistent:
+            self._keep()
+        else:
+            self._close()
+
+    def hold_request(self) -> None:
+        if not self.wire.is_gated:
+            self._body_since -= self._engine.now
+            self._clock.clear()
+        self.wire.shut(HELD)
+
+    def release_request(self) -> None:
+        if not self.wire.is_gated:
+            return
+        self.wire.open(HELD)
+        if not self.wire.is_gated and self._reading_body and self._exchange is not None:
+            self._body_since += self._engine.now
+            self._clock.set(self._engine.now + self._exchange.timeouts.request_body)
+
+    def start_tunnel(self, head: ResponseHead) -> None:
+        self.state = DOWNSTREAM[self.state]["upgrade"]
+        self._clock.clear()
+        self.wire.open(BUFFER)
+        self.wire.write(writer.response_head(head))
+        rest = self._reader.take_rest()
+        if rest:
+            assert self._exchange is not None
+            self._exchange.tunnel_from_client(rest)
+
+    def send_raw(self, data: bytes) -> None:
+        self.wire.write(data)
+
+    def send_raw_eof(self) -> None:
+        self.wire.send_eof()
+
+    # ---- how it goes on after an exchange
+
+    def _keep(self) -> None:
+        self.state = DOWNSTREAM[self.state]["keep"]
+        self._clock.set(self._engine.now + self._engine.plan.timeouts.idle)
+        self.wire.open(BUFFER)
+        if self._reader.buffered or self._half_closed:
+            self._advance()
+
+    def _cut(self, exchange: Exchange) -> None:
+        """End a response that can't be completed. A client must not take what it has for the whole.
+
+        With chunks or a length it would see that anyway; content that ends with the connection
+        must end in a reset, and a reset is the clearest in each case.
+        """
+        if exchange.response is None:
+            self._close()
+        else:
+            self._abort()
+
+    def _linger(self) -> None:
+        """The answer went out while the request is still coming (RFC 9112 section 9.6)."""
+        if self._half_closed:
+            return self._close()
+        self.state = DOWNSTREAM[self.state]["linger"]
+        self._reading_body = False
+        self._discarded = self._reader.buffered
+        self.wire.send_eof()
+        self.wire.open(BUFFER | HELD)
+        self._clock.set(self._engine.now + self._engine.plan.timeouts.linger)
+
+    def _discard(self, size: int) -> None:
+        self._discarded += size
+        if self._discarded > LINGER_BYTES:
+            self._close()
+
+    def reconfigured(self, listener: ListenerPlan | None) -> None:
+        """A reload: the connection goes on under the new plan of its listener, or drains without one."""
+        if listener is None:
+            self.drain()
+        else:
+            self._listener = listener
+
+    def drain(self) -> None:
+        """The listener is going: finish the exchange under way, and take no other."""
+        self.is_draining = True
+        self._persistent = False
+        if self.state in ("idle", "head") and not self._reader.mid_head:
+            self._close()
+
+    def end_now(self) -> None:
+        """The deadline of a drain."""
+        if self._exchange is not None:
+            self._exchange.drained()
+        if self.state not in ("closing", "lost"):
+            self._abort()
+
+    def _expired(self) -> None:
+        state = self.state
+        if state == "head":
+            self._persistent = False
+            self._refused(Refused(408, "The request did not come in time."))
+        elif state == "busy":
+            if self._exchange is not None:
+                self._persistent = False
+                self._exchange.request_timed_out("request_body")
+        elif state != "closing":
+            self._close()
+
+    def _close(self) -> None:
+        self.state = DOWNSTREAM[self.state]["close"]
+        self._clock.clear()
+        self.wire.close()
+
+    def _abort(self) -> None:
+        self.state = DOWNSTREAM[self.state]["close"]
+        self._clock.clear()
+        self.wire.abort()
+
+    @property
+    def is_busy(self) -> bool:
+        return self._exchange is not None
+
+    @property
+    def held_bytes(self) -> int:
+        """For the ledger: bytes read that nobody has taken yet."""
+        return self._reader.buffered
+
+    def __repr__(self) -> str:
+        clock = "off" if self._clock.at == inf else f"{self._clock.at:g}"
+        return f"DownstreamConnection({self.wire!r}, {self.state}, served={self._served}, clock={clock})"

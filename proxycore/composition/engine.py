@@ -1,0 +1,168 @@
+"""What all parts of one machine share: the time, the queue of effects, the tables of handles, the plan.
+
+`Core` is the door and owns one `Engine`; the parts behind the door hold it and find there the time
+of the fact that is being handled, so no part passes `now` along, and none can keep an old one.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Collection
+from math import inf
+from random import Random
+from typing import TYPE_CHECKING, Protocol
+
+from proxycore.mechanisms.timers import Timers
+from proxycore.words.effects import Abort, Effect
+from proxycore.words.ids import Address, CallId, ConnId, LookupId
+from proxycore.words.notices import Fault, Kind, Notice
+
+if TYPE_CHECKING:
+    from proxycore.composition.exchange import Exchange
+    from proxycore.composition.plan import Plan
+    from proxycore.composition.wire import Wire
+
+NOTICES_KEPT = 10_000
+"""Notices that wait for `take_notices`. An observer that is this far behind loses the oldest, counted."""
+
+NO_EFFECTS: tuple[Effect, ...] = ()
+
+
+class Endpoint(Protocol):
+    """Whoever is told the facts of a connection."""
+
+    wire: Wire
+
+    def data_received(self, data: bytes) -> None: ...
+    def eof_received(self) -> None: ...
+    def connection_lost(self, error: str | None) -> None: ...
+
+
+class Dialled(Endpoint, Protocol):
+    """The endpoint of a connection that we asked for."""
+
+    def connected(self, local: Address, peer: Address) -> None: ...
+    def connect_failed(self, error: str) -> None: ...
+
+
+class Answered(Protocol):
+    """Whoever asked for a look-up or a call."""
+
+    def completed(self, result: object) -> None: ...
+    def failed(self, error: str) -> None: ...
+
+
+class Engine:
+    """The state that is everybody's. Its attributes are read freely; each is written by its owner only."""
+
+    __slots__ = (
+        "_minted",
+        "_notices",
+        "calls",
+        "dialled",
+        "dirty",
+        "downstream_count",
+        "effects",
+        "ended",
+        "endpoints",
+        "entropy",
+        "exchange_count",
+        "exchanges",
+        "lookups",
+        "notices_dropped",
+        "now",
+        "plan",
+        "random",
+        "request_id_prefix",
+        "stale_facts",
+        "timers",
+        "wall_offset",
+        "watch",
+    )
+
+    plan: Plan
+
+    def __init__(
+        self, *, now: float, wall: float, seed: int, entropy: Callable[[int], bytes], watch: Collection[Kind]
+    ) -> None:
+        self.now = now
+        self.wall_offset = wall - now
+        self.random = Random(seed)
+        self.entropy = entropy
+        self.watch = frozenset(watch)
+        self.timers = Timers()
+        self.effects: list[Effect] = []
+        self.dirty: list[Wire] = []
+        self.endpoints: dict[ConnId, Endpoint] = {}
+        self.dialled: dict[ConnId, Dialled] = {}
+        self.lookups: dict[LookupId, Answered] = {}
+        self.calls: dict[CallId, Answered] = {}
+        self.exchanges: dict[int, Exchange] = {}
+        self.ended: list[Exchange] = []
+        self.exchange_count = 0
+        self.downstream_count = 0
+        self.stale_facts = 0
+        self.notices_dropped = 0
+        self.request_id_prefix = entropy(8).hex()
+        self._minted = 0
+        self._notices: list[Notice] = []
+
+    @property
+    def wall(self) -> float:
+        """Seconds since the epoch at the fact that is being handled."""
+        return self.now + self.wall_offset
+
+    def mint(self) -> int:
+        """A new number for a handle: one counter for all kinds, so none is ever mistaken for another."""
+        self._minted += 1
+        return self._minted
+
+    def collect(self) -> list[Effect] | tuple[Effect, ...]:
+        """The effects of the fact, what each connection wrote joined into as few sends as is worth it."""
+        dirty = self.dirty
+        if dirty:
+            for wire in dirty:
+                wire.flush()
+            dirty.clear()
+        effects = self.effects
+        if not effects:
+            return NO_EFFECTS
+        self.effects = []
+        return effects
+
+    def settle(self) -> None:
+        """Conclude the exchanges that ended in an earlier fact, now that it is known whether their bytes left.
+
+        The driver tries each send before it tells the next fact, so a refusal of the kernel
+        (`writing_paused`) or a lost connection comes before anything else can.
+        """
+        ended = self.ended
+        self.ended = []
+        for exchange in ended:
+            exchange.settle()
+
+    def notify(self, notice: Notice) -> None:
+        """Keep a notice for whoever watches. Ask `watch` before building it."""
+        if len(self._notices) >= NOTICES_KEPT:
+            self.notices_dropped += len(self._notices) // 2
+            del self._notices[: len(self._notices) // 2]
+        self._notices.append(notice)
+
+    def take_notices(self) -> list[Notice]:
+        notices = self._notices
+        self._notices = []
+        return notices
+
+    def fault(self, where: str) -> None:
+        """Tell of the exception that is being handled: a bug of ours or of a user's filter."""
+        if "faults" in self.watch:
+            self.notify(Fault(self.wall, where, traceback.format_exc()))
+
+    def drop(self, conn: ConnId) -> None:
+        """After a fault: end one connection, whatever state its owner is in."""
+        self.effects.append(Abort(conn))
+
+
+def duration(seconds: float) -> float | None:
+    """`inf` is how `off` is kept; outside the core it reads None."""
+    return None if seconds == inf else seconds

@@ -1,0 +1,867 @@
+"""One request with its response: from a head that was read to an outcome that is told once.
+
+Theory of operation. An exchange stands between two sides that it knows only as `DownstreamSide`
+and `UpstreamSide`: whatever protocol they speak, and whether the client is a client or ourselves.
+`begin` runs the filters and the route, then asks the upstream for a lease; each thing that it may
+have to wait for is a state of `tables.EXCHANGE`, left by exactly the facts that can end the wait:
+
+    deciding -> held        a filter wants something first        `_resume`
+             -> queued      every server is at its limit          `room`
+             -> connecting  the lease's connection is dialled     `lease_ready`, `upstream_failed`
+             -> awaiting    the request is being sent             `response_head`, `upstream_failed`
+
+The request's content flows meanwhile: what can't be sent yet is kept, and the client is not read
+beyond `limits.buffer`. What was sent is kept up to `retries.replay_body`, while it may have to go
+to another server.
+
+Whatever happens, `_end` is called once. It cancels what is under way upstream in the same fact,
+tells the downstream side to go on, and leaves the exchange in `engine.ended` until it is known
+whether its last bytes left (`Engine.settle`): only then is it concluded, with the final outcome.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import inf
+from typing import TYPE_CHECKING, Any, Protocol
+
+from proxycore.composition.content import RequestContent
+from proxycore.composition.filters import Ask, NeedBody, Reject, Respond, Retry, Verdict, Wait
+from proxycore.composition.holds import CallHold, ContentHold, SignalHold
+from proxycore.composition.tables import EXCHANGE
+from proxycore.mechanisms.timers import Timer
+from proxycore.policies.forwarding import outbound
+from proxycore.policies.local_responses import local_response, proxy_status
+from proxycore.policies.paths import NormalPath, normalise
+from proxycore.policies.trace import Trace
+from proxycore.words.errors import Failure, Outcome, Refused
+from proxycore.words.messages import UNKNOWN, Field, Headers, RequestHead, ResponseHead
+from proxycore.words.notices import ExchangeEnded
+
+if TYPE_CHECKING:
+    from proxycore.composition.engine import Engine
+    from proxycore.composition.filters import Filter
+    from proxycore.composition.plan import Plan, RoutePlan
+    from proxycore.composition.upstream import UpstreamConnection
+    from proxycore.composition.upstreams import ServerState, UpstreamState
+    from proxycore.composition.wire import Wire
+    from proxycore.config import Timeouts
+    from proxycore.policies.forwarding import Identity
+
+_WINDOWS = {
+    "deciding": "request",
+    "held": "request",
+    "queued": "queue",
+    "connecting": "connect",
+    "awaiting": "response_head",
+    "responding": "response_body",
+    "answering": "response_body",
+    "tunnelling": "tunnel",
+}
+"""What a client that leaves is said to have left in, by the exchange's state."""
+
+_CLOCKS = {
+    "connection_timeout": "connect",
+    "http_response_timeout": "response_head",
+    "connection_read_timeout": "response_body",
+    "connection_write_timeout": "send",
+}
+"""The clocks of `[timeouts]` that an upstream failure may have run out of."""
+
+_CHOOSING, _ROUTED, _DISPATCHING = 0, 1, 2
+_COMPLETED = Outcome("completed")
+
+
+class DownstreamSide(Protocol):
+    """The client's side of one exchange. Nothing written here calls back before it returns, but `blocked`."""
+
+    identity: Identity
+    wire: Wire
+
+    def send_interim(self, head: ResponseHead) -> None: ...
+    def send_head(self, head: ResponseHead) -> None: ...
+    def send_data(self, data: bytes) -> None: ...
+    def send_end(self, trailers: list[Field]) -> None: ...
+
+    def exchange_ended(self, complete: bool) -> None:
+        """Go on to the next request, or close. Not `complete`: cut the response so that the client can tell."""
+
+    def hold_request(self) -> None:
+        """Read no more content for now; `release_request` takes it back."""
+
+    def release_request(self) -> None: ...
+    def start_tunnel(self, head: ResponseHead) -> None: ...
+    def send_raw(self, data: bytes) -> None: ...
+    def send_raw_eof(self) -> None: ...
+
+
+class Exchange:
+    """See the module's docstring. Filters may read every attribute without an underscore.
+
+    `request` is what came; `response` the head that was sent to the client, or None. `upstream` is
+    the name that the route gives, and may be set by `Filter.on_route`. `user` is who the client was
+    proved to be. Times are those of the core's clock, durations seconds.
+    """
+
+    __slots__ = (
+        "_clock",
+        "_content",
+        "_engine",
+        "_filters_run",
+        "_hold",
+        "_lease",
+        "_locals",
+        "_outcome",
+        "_phase",
+        "_sent_continue",
+        "_tunnel_eofs",
+        "_upstream_state",
+        "balance_key",
+        "began",
+        "connected",
+        "downstream",
+        "ended",
+        "first_byte",
+        "id",
+        "identity",
+        "path",
+        "plan",
+        "queued",
+        "received",
+        "request",
+        "response",
+        "retries",
+        "route",
+        "sent",
+        "server",
+        "state",
+        "timeouts",
+        "trace",
+        "tried",
+        "upstream",
+        "user",
+        "waiting_since",
+        "wants_fresh",
+    )
+
+    def __init__(self, engine: Engine, downstream: DownstreamSide, request: RequestHead, plan: Plan) -> None:
+        engine.exchange_count = number = engine.exchange_count + 1
+        engine.exchanges[number] = self
+        self.id = number
+        self._engine = engine
+        self.downstream = downstream
+        self.identity = downstream.identity
+        self.request = request
+        self.plan = plan
+        self.route: RoutePlan = plan.unrouted
+        self.timeouts: Timeouts = plan.timeouts
+        self.state = "deciding"
+        self.began = self.ended = self.waiting_since = engine.now
+        self.received = self.sent = self.retries = 0
+        self.user = ""
+        self.upstream: str | None = None
+        self.server: ServerState | None = None
+        self.response: ResponseHead | None = None
+        self.path: NormalPath | None = None
+        self.tried: tuple[ServerState, ...] = ()
+        self.wants_fresh = False
+        self.balance_key: bytes | None = None
+        self.trace: Trace | None = plan.trace
+        self.queued: float | None = None
+        self.connected: float | None = None
+        self.first_byte: float | None = None
+        self._content: RequestContent | None = None
+        self._upstream_state: UpstreamState | None = None
+        self._lease: UpstreamConnection | None = None
+        self._hold: CallHold | SignalHold | ContentHold | None = None
+        self._clock: Timer | None = None
+        self._outcome: Outcome | None = None
+        self._phase = _CHOOSING
+        self._filters_run = 0
+        self._sent_continue = False
+        self._tunnel_eofs = 0
+        self._locals: dict[int, dict[str, Any]] | None = None
+
+    # ---- what filters use
+
+    @property
+    def request_id(self) -> str:
+        """Unique for each exchange, here and (by its random start) among processes."""
+        return f"{self._engine.request_id_prefix}{self.id:012x}"
+
+    @property
+    def client_ip(self) -> str:
+        """Who asks, as far as `trusted_proxies` lets us believe it."""
+        return self.identity.client_ip(self.request)
+
+    def local(self, owner: Filter) -> dict[str, Any]:
+        """What `owner` keeps for this exchange."""
+        if self._locals is None:
+            self._locals = {}
+        return self._locals.setdefault(id(owner), {})
+
+    # ---- from a request to a lease
+
+    def begin(self) -> None:
+        """Decide what becomes of the request. The exchange may have ended when this returns."""
+        request = self.request
+        if request.has_content:
+            self._content = RequestContent(self.plan.replay_limit)
+            if request.length > self.plan.limits.request_body:
+                return self.refuse(Refused(413, "The request's content is too long."), "limits.request_body")
+        try:
+            self.path = normalise(request.target)
+        except Refused as refused:
+            return self.refuse(refused, "path")
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Run what is left of deciding. Each step may end or hold the exchange: then this returns."""
+        if self._phase == _CHOOSING:
+            if not self._run_filters(self.plan.chain.on_request):
+                return
+            self._phase, self._filters_run = _ROUTED, 0
+            if not self._choose_route():
+                return
+        if self._phase == _ROUTED:
+            if not self._run_filters(self.route.chain.on_route):
+                return
+            self._phase = _DISPATCHING
+        self._dispatch()
+
+    def _run_filters(self, phase: tuple[Callable[[Exchange], Verdict | None], ...]) -> bool:
+        """Go through a phase from where it was left. False if a verdict stopped it."""
+        while self._filters_run < len(phase):
+            step = phase[self._filters_run]
+            self._filters_run += 1
+            if not self._obey(self._guarded(lambda step=step: step(self))):  # type: ignore[misc]
+                return False
+        return True
+
+    def _guarded(self, decide: Callable[[], Verdict | None]) -> Verdict | None:
+        """A filter's verdict; one that raises costs this exchange a 500, and no other anything."""
+        try:
+            return decide()
+        except Exception:
+            self._engine.fault(f"a filter, in exchange {self.id}")
+            return Reject(500, "A step of this server failed.", rule="fault")
+
+    def _obey(self, verdict: Verdict | None) -> bool:
+        """Do what a filter decided. True: go on."""
+        if verdict is None:
+            return True
+        if isinstance(verdict, Reject):
+            self.reject(verdict)
+        elif isinstance(verdict, Respond):
+            self._answer(verdict.head, verdict.body, _COMPLETED)
+        else:
+            return self._wait_for(verdict)
+        return False
+
+    def _wait_for(self, verdict: Verdict) -> bool:
+        engine = self._engine
+        if isinstance(verdict, Ask):
+            hold = CallHold.begin(self, engine, verdict)
+            if isinstance(hold, Reject):
+                return self._obey(hold)
+            self._hold = hold
+        elif isinstance(verdict, Wait):
+            if verdict.signal.fired is not None:
+                fired = verdict.signal.fired
+                return self._obey(self._guarded(lambda: verdict.then(self, fired)))
+            self._hold = SignalHold(self, engine, verdict)
+        elif isinstance(verdict, NeedBody):
+            content = self._content
+            if content is None or content.waiting >= verdict.limit or content.is_done:
+                held = b"" if content is None else content.peek()
+                whole = content is None or (content.is_done and content.waiting <= verdict.limit)
+                return self._obey(self._guarded(lambda: verdict.then(self, held[: verdict.limit], whole)))
+            self._send_continue()
+            self._hold = ContentHold(self, verdict)
+            self.downstream.release_request()
+        self.state = EXCHANGE[self.state]["hold"]
+        return False
+
+    def _send_continue(self) -> None:
+        """We want the content now, before any origin was asked (RFC 9110 section 10.1.1)."""
+        if self.request.expect_continue and not self._sent_continue:
+            self._sent_continue = True
+            self.downstream.send_interim(ResponseHead(100, Headers()))
+
+    def resume(self, decide: Callable[[], Verdict | None]) -> None:
+        """What a filter waited for has come: `decide`, and go on."""
+        self._hold = None
+        self.state = EXCHANGE[self.state]["resume"]
+        if self._obey(self._guarded(decide)):
+            self._go_on()
+
+    def _choose_route(self) -> bool:
+        assert self.path is not None
+        plan = self.plan
+        identity = self.identity
+        try:
+            route = plan.find_route(self.request, self.path, identity, self.trace)
+        except Exception:
+            # A matcher that fails costs one request (SECURITY: CVE-2024-21536).
+            self._engine.fault(f"routing, in exchange {self.id}")
+            self.reject(Reject(500, "A step of this server failed.", rule="fault"))
+            return False
+        if route is None:
+            self.reject(Reject(404, "Nothing is served here.", rule="route"))
+            return False
+        self.route = route
+        self.timeouts = route.timeouts
+        self.upstream = route.upstream
+        if route.timeouts.exchange != inf:
+            self._clock = Timer(self._engine.timers, self._exchange_expired)
+            self._clock.set(self.began + route.timeouts.exchange)
+        return True
+
+    def _dispatch(self) -> None:
+        """Send the request on its way, for the first time or again."""
+        if self.upstream is None:
+            respond = self.route.local_answer(self)
+            return self._answer(respond.head, respond.body, _COMPLETED)
+        upstream = self._upstream_state
+        if upstream is None:
+            upstream = self._upstream_state = self.plan.upstreams.get(self.upstream)
+            if upstream is None:
+                self._engine.fault(f"exchange {self.id}: no upstream is named {self.upstream!r}")
+                return self.reject(Reject(500, "A step of this server failed.", rule="fault"))
+            if upstream.in_flight >= upstream.config.max_exchanges:
+                self._upstream_state = None
+                return self.reject(Reject(503, "This service has all the work it can take.", rule="max_exchanges"))
+            upstream.in_flight += 1
+        lease = upstream.lease(self)
+        if lease is None:
+            self.state = EXCHANGE[self.state]["queue"]
+            self._arm_queue_clock(upstream.config.queue_timeout)
+        elif isinstance(lease, Failure):
+            self._give_up(lease)
+        else:
+            self._lease = lease
+            self.server = lease.server
+            if lease.state == "leased":
+                self._send_request(lease)
+            else:
+                self.state = EXCHANGE[self.state]["dial"]
+
+    def _arm_queue_clock(self, seconds: float) -> None:
+        if self._clock is None:
+            self._clock = Timer(self._engine.timers, self._exchange_expired)
+        self._clock.set(min(self._clock.at, self._engine.now + seconds))
+
+    def _exchange_expired(self) -> None:
+        if self.state == "queued" and self._engine.now < self.began + self.timeouts.exchange:
+            detail = "no server had room in time"
+            self._give_up(Failure("queue", "connection_limit_reached", status=503, resend="never", detail=detail))
+        else:
+            self._time_out("exchange", 504)
+
+    def room(self) -> None:
+        """A server may have room now; we are out of the queue."""
+        self.state = EXCHANGE[self.state]["resume"]
+        now = self._engine.now
+        self.queued = now - self.waiting_since
+        if self._clock is not None:
+            self._clock.set(self.began + self.timeouts.exchange)
+        self._dispatch()
+
+    def lease_ready(self, lease: UpstreamConnection) -> None:
+        """The connection that was dialled for us is there."""
+        self.connected = lease.connect_seconds
+        self._send_request(lease)
+
+    def _send_request(self, lease: UpstreamConnection) -> None:
+        route = self.route
+        try:
+            head = outbound(self.request, self.identity, route.target(self), lease.server.host)
+            if route.request_edits is not None:
+                route.request_edits.apply(head.headers, self)
+            for step in route.chain.on_upstream_request:
+                step(self, head)
+            self.state = EXCHANGE[self.state]["send"]
+            lease.send_request(head)
+        except Exception:
+            self._engine.fault(f"writing a request, in exchange {self.id}")
+            return self.reject(Reject(500, "A step of this server failed.", rule="fault"))
+        if self._content is not None:
+            self._send_content(self._content, lease)
+
+    def _send_content(self, content: RequestContent, lease: UpstreamConnection) -> None:
+        for piece in content.take():
+            lease.send_data(piece)
+        if content.is_done:
+            lease.send_end(content.trailers)
+        elif not lease.wire.is_blocked:
+            self.downstream.release_request()
+
+    # ---- the request's content, from the downstream side
+
+    def request_data(self, data: bytes) -> None:
+        """A piece of content has come."""
+        content = self._content
+        if content is None or self._outcome is not None:
+            return
+        self.received += len(data)
+        if self.received > self.plan.limits.request_body:
+            return self.refuse(Refused(413, "The request's content is too long."), "limits.request_body")
+        if self.route.chain.on_request_data:
+            filtered = self._filter_request_data(data, False)
+            if filtered is None:
+                return
+            data = filtered
+        state = self.state
+        if state == "awaiting" or state == "responding":
+            assert self._lease is not None
+            content.passed(data)
+            self._lease.send_data(data)
+        elif data:
+            content.add(data)
+            self._keep_content(content)
+
+    def request_end(self, trailers: list[Field]) -> None:
+        """All content has come."""
+        content = self._content
+        if content is None or self._outcome is not None:
+            return
+        if self.route.chain.on_request_data:
+            rest = self._filter_request_data(b"", True)
+            if rest is None:
+                return
+            if rest:
+                content.add(rest)
+        content.is_done = True
+        content.trailers = trailers
+        if self.state == "awaiting" or self.state == "responding":
+            assert self._lease is not None
+            self._send_content(content, self._lease)
+        else:
+            self._keep_content(content)
+
+    def _filter_request_data(self, data: bytes, last: bool) -> bytes | None:
+        """Pass a piece through the filters. None if that ended the exchange."""
+        for step in self.route.chain.on_request_data:
+            try:
+                result = step(self, data, last)
+            except Exception:
+                self._engine.fault(f"a filter, in exchange {self.id}")
+                result = Reject(500, "A step of this server failed.", rule="fault")
+            if isinstance(result, Reject):
+                self.reject(result)
+                return None
+            data = result
+        return data
+
+    def _keep_content(self, content: RequestContent) -> None:
+        if isinstance(self._hold, ContentHold) and self._hold.offer(content):
+            return
+        if content.waiting >= self.plan.limits.buffer and self._outcome is None:
+            self.downstream.hold_request()
+
+    def request_refused(self, refused: Refused) -> None:
+        """The request's content turned out to be malformed, too slow or too long."""
+        self.refuse(refused, "framing" if refused.status == 400 else "limits")
+
+    # ---- backpressure, from either side to the other
+
+    def upstream_blocked(self) -> None:
+        self.downstream.hold_request()
+
+    def upstream_unblocked(self) -> None:
+        self.downstream.release_request()
+
+    def downstream_blocked(self) -> None:
+        if self._lease is not None:
+            self._lease.pause_response()
+
+    def downstream_unblocked(self) -> None:
+        if self._lease is not None:
+            self._lease.resume_response()
+
+    # ---- the response, from the upstream side
+
+    def response_interim(self, head: ResponseHead) -> None:
+        """A 1xx: passed on (RFC 9110 section 15.2), but a 100 that the client has had from us."""
+        if self.state == "awaiting" and not (head.status == 100 and self._sent_continue):
+            self._sent_continue = self._sent_continue or head.status == 100
+            self.downstream.send_interim(head)
+
+    def response_head(self, head: ResponseHead) -> None:
+        """The final response's head. What follows comes by `response_data` and `response_end`."""
+        lease = self._lease
+        assert lease is not None
+        self.first_byte = lease.first_byte_seconds
+        if self.route.retry_statuses and head.status in self.route.retry_statuses:
+            failure = self._status_failure(head.status)
+            if self._can_resend(failure):
+                self._drop_lease()
+                return self._try_again(failure)
+        self.state = EXCHANGE[self.state]["respond"]
+        chain = self.route.chain
+        try:
+            for seen in chain.on_upstream_response:
+                seen(self, head)
+        except Exception:
+            return self._filter_failed()
+        self._send_head(head)
+
+    def _send_head(self, head: ResponseHead) -> None:
+        """Pass a head through what may still change it, and send it."""
+        route = self.route
+        try:
+            if route.response_edits is not None:
+                route.response_edits.apply(head.headers, self)
+            for step in route.chain.on_response:
+                instead = step(self, head)
+                if instead is not None:
+                    self._drop_lease()
+                    return self._send_answer(instead.head, instead.body, _COMPLETED)
+        except Exception:
+            return self._filter_failed()
+        self.response = head
+        self.downstream.send_head(head)
+
+    def _filter_failed(self) -> None:
+        self._engine.fault(f"a filter, in exchange {self.id}")
+        self._drop_lease()
+        self._send_answer(*self._error_answer(500, "A step of this server failed."), Outcome("refused", "fault"))
+
+    def response_data(self, data: bytes) -> None:
+        if self.state != "responding" or self._outcome is not None:
+            return
+        if self.route.chain.on_response_data:
+            data = self._filter_response_data(data, False)
+        if data:
+            self.sent += len(data)
+            self.downstream.send_data(data)
+
+    def response_end(self, trailers: list[Field]) -> None:
+        """The response is whole; its lease has ended by itself."""
+        if self.state != "responding" or self._outcome is not None:
+            return
+        self._lease = None
+        if self.route.chain.on_response_data:
+            rest = self._filter_response_data(b"", True)
+            if rest:
+                self.sent += len(rest)
+                self.downstream.send_data(rest)
+        self.downstream.send_end(trailers)
+        self._end(_COMPLETED)
+
+    def _filter_response_data(self, data: bytes, last: bool) -> bytes:
+        try:
+            for step in self.route.chain.on_response_data:
+                data = step(self, data, last)
+        except Exception:
+            self._engine.fault(f"a filter, in exchange {self.id}")
+            self._end(Outcome("refused", "fault"), complete=False)
+            return b""
+        return data
+
+    # ---- failures of a try
+
+    def upstream_failed(self, failure: Failure) -> None:
+        """The try is over and its lease has ended. Try again where that is safe, else tell the client."""
+        lease, self._lease = self._lease, None
+        if self._outcome is not None:
+            return
+        if self.response is not None or self.state == "tunnelling":
+            return self._end(self._failure_outcome(failure), complete=False)
+        for step in self.route.chain.on_upstream_error:
+            try:
+                verdict = step(self, failure)
+            except Exception:
+                self._engine.fault(f"a filter, in exchange {self.id}")
+                continue
+            if isinstance(verdict, Retry):
+                return self._try_again(failure)
+            if isinstance(verdict, Respond):
+                return self._answer(verdict.head, verdict.body, self._failure_outcome(failure))
+        was_stale = lease is not None and lease.is_reused and failure.error == "connection_terminated"
+        if was_stale and not self.wants_fresh and self._can_resend_stale(failure):
+            self.wants_fresh = True
+            return self._resend()
+        if self._can_resend(failure):
+            return self._try_again(failure)
+        self._give_up(failure)
+
+    def _can_resend_stale(self, failure: Failure) -> bool:
+        """A kept connection that the server had closed meanwhile says nothing of the server: one fresh dial is free."""
+        content = self._content
+        return self.plan.may_resend_stale(self.request.method, failure, content is None or content.can_rewind)
+
+    def _can_resend(self, failure: Failure) -> bool:
+        content = self._content
+        upstream = self._upstream_state
+        if upstream is None:
+            return False
+        can_rewind = content is None or content.can_rewind
+        return self.plan.may_resend(upstream, self.request.method, failure, self.retries, can_rewind, self.trace)
+
+    def _try_again(self, failure: Failure) -> None:
+        """On another server, if there is one."""
+        self.retries += 1
+        if self.server is not None:
+            self.tried = (*self.tried, self.server)
+        self._resend()
+
+    def _resend(self) -> None:
+        if self._content is not None:
+            self._content.rewind()
+        self.state = EXCHANGE[self.state]["resume"]
+        self.waiting_since = self._engine.now
+        self._dispatch()
+
+    def _status_failure(self, status: int) -> Failure:
+        detail = f"the server answered {status}"
+        return Failure("response_head", "http_upstream_status", status=status, resend="idempotent", detail=detail)
+
+    def _failure_outcome(self, failure: Failure) -> Outcome:
+        clock = _CLOCKS.get(failure.error)
+        if clock is not None:
+            return Outcome("timed_out", clock, failure)
+        return Outcome("upstream_failed", failure.stage, failure)
+
+    def _give_up(self, failure: Failure) -> None:
+        head, body = self._error_answer(failure.status, "")
+        head.headers.add(b"proxy-status", proxy_status(failure.error))
+        self._answer(head, body, self._failure_outcome(failure))
+
+    # ---- tunnels
+
+    def accepts_upgrade(self, head: ResponseHead) -> bool:
+        """Whether a 101 answers what this client asked for (RFC 9110 section 7.8)."""
+        return self.request.upgrade is not None and head.upgrade == self.request.upgrade
+
+    def upgraded(self, head: ResponseHead, rest: bytes) -> None:
+        """The server switched protocols: from here on, bytes are passed as they come."""
+        self.state = EXCHANGE[self.state]["upgrade"]
+        if self.route.response_edits is not None:
+            self.route.response_edits.apply(head.headers, self)
+        self.response = head
+        self._touch_tunnel()
+        self.downstream.start_tunnel(head)
+        if rest:
+            self.tunnel_from_upstream(rest)
+
+    def tunnel_from_client(self, data: bytes) -> None:
+        self.received += len(data)
+        self._touch_tunnel()
+        assert self._lease is not None
+        self._lease.send_raw(data)
+
+    def tunnel_from_upstream(self, data: bytes) -> None:
+        self.sent += len(data)
+        self._touch_tunnel()
+        self.downstream.send_raw(data)
+
+    def tunnel_eof_from_client(self) -> None:
+        assert self._lease is not None
+        self._lease.send_raw_eof()
+        self._tunnel_eof()
+
+    def tunnel_eof_from_upstream(self) -> None:
+        self.downstream.send_raw_eof()
+        self._tunnel_eof()
+
+    def tunnel_lost_upstream(self) -> None:
+        self._lease = None
+        failure = Failure("response_body", "connection_terminated", status=502, resend="never")
+        self._end(Outcome("upstream_failed", "tunnel", failure), complete=False)
+
+    def _tunnel_eof(self) -> None:
+        self._tunnel_eofs += 1
+        if self._tunnel_eofs == 2:
+            lease, self._lease = self._lease, None
+            if lease is not None:
+                lease.end_tunnel()
+            self._end(_COMPLETED)
+
+    def _touch_tunnel(self) -> None:
+        if self._clock is None:
+            self._clock = Timer(self._engine.timers, self._tunnel_expired)
+        self._clock.set(self._engine.now + self.timeouts.tunnel)
+
+    def _tunnel_expired(self) -> None:
+        self._end(Outcome("timed_out", "tunnel"), complete=False)
+
+    # ---- answers of our own
+
+    def refuse(self, refused: Refused, rule: str) -> None:
+        """Answer what is wrong with the request itself."""
+        self.reject(Reject(refused.status, refused.reason, rule=rule))
+
+    def reject(self, reject: Reject) -> None:
+        """Answer with an error page or problem+json, or cut the response if it has begun."""
+        outcome = Outcome("refused", reject.rule)
+        if self.response is not None:
+            return self._end(outcome, complete=False)
+        head, body = self._error_answer(reject.status, reject.reason)
+        head.headers.fields += reject.headers.fields
+        self._answer(head, body, outcome)
+
+    def _time_out(self, clock: str, status: int) -> None:
+        outcome = Outcome("timed_out", clock)
+        if self.response is not None:
+            return self._end(outcome, complete=False)
+        self._answer(*self._error_answer(status, ""), outcome)
+
+    def request_timed_out(self, clock: str) -> None:
+        """The client took too long to send its request."""
+        self._time_out(clock, 408)
+
+    def _error_answer(self, status: int, reason: str) -> tuple[ResponseHead, bytes]:
+        return local_response(
+            status,
+            reason,
+            accept=self.request.headers.get(b"accept"),
+            error_pages=self.plan.error_pages,
+            request_id=self.request_id,
+        )
+
+    def _answer(self, head: ResponseHead, body: bytes, outcome: Outcome) -> None:
+        """End the exchange with a response of our own; only while none was sent."""
+        self._drop_lease()
+        self.state = EXCHANGE[self.state]["answer"]
+        try:
+            if self.route.response_edits is not None:
+                self.route.response_edits.apply(head.headers, self)
+            for step in self.route.chain.on_response:
+                instead = step(self, head)
+                if instead is not None:
+                    head, body = instead.head, instead.body
+        except Exception:
+            self._engine.fault(f"a filter, in exchange {self.id}")
+            head, body = self._error_answer(500, "A step of this server failed.")
+        self._send_answer(head, body, outcome)
+
+    def _send_answer(self, head: ResponseHead, body: bytes, outcome: Outcome) -> None:
+        head.length = len(body) if head.length != UNKNOWN or body else head.length
+        head.has_content = bool(body) and self.request.method != b"HEAD" and head.status not in (204, 304)
+        if b"date" not in head.headers:
+            head.headers.add(b"date", self.plan.http_date(self._engine.wall))
+        self.response = head
+        self.downstream.send_head(head)
+        if head.has_content:
+            self.sent += len(body)
+            self.downstream.send_data(body)
+        self.downstream.send_end([])
+        self._end(outcome)
+
+    # ---- ends
+
+    def client_left(self) -> None:
+        """The downstream side is gone, or as good as gone."""
+        if self._outcome is None:
+            self._end(Outcome("client_left", _WINDOWS[self.state]), complete=False)
+
+    def drained(self) -> None:
+        """The deadline of a drain has come."""
+        if self._outcome is None:
+            self._end(Outcome("drained"), complete=False)
+
+    def send_timed_out(self) -> None:
+        """The client takes no bytes."""
+        if self._outcome is None:
+            self._end(Outcome("timed_out", "send"), complete=False)
+        else:
+            self._outcome = Outcome("timed_out", "send")
+
+    def _drop_lease(self) -> None:
+        """Whatever is under way upstream is of no use any more."""
+        if self.state == "queued" and self._upstream_state is not None:
+            self._upstream_state.leave_queue(self)
+        if self._hold is not None:
+            hold, self._hold = self._hold, None
+            hold.cancel()
+        if self._lease is not None:
+            lease, self._lease = self._lease, None
+            lease.cancel()
+
+    def _end(self, outcome: Outcome, *, complete: bool = True) -> None:
+        self._drop_lease()
+        self.state = EXCHANGE[self.state]["end"]
+        self._outcome = outcome
+        self.ended = self._engine.now
+        if self._clock is not None:
+            self._clock.drop()
+        if self._content is not None:
+            self._content.clear()
+        if self._upstream_state is not None:
+            self._upstream_state.in_flight -= 1
+        self._engine.ended.append(self)
+        self.downstream.exchange_ended(complete)
+
+    @property
+    def is_over(self) -> bool:
+        return self._outcome is not None
+
+    @property
+    def request_is_whole(self) -> bool:
+        """Whether the client has sent all of its request."""
+        return self._content is None or self._content.is_done
+
+    @property
+    def held_bytes(self) -> int:
+        return 0 if self._content is None else self._content.held_bytes
+
+    def settle(self) -> None:
+        """It is known now whether the last bytes left: conclude, or wait for the wire to tell."""
+        wire = self.downstream.wire
+        outcome = self._outcome
+        assert outcome is not None
+        if wire.is_waiting and not wire.lost:
+            return wire.wait_to_leave(self)
+        if wire.lost_error is not None and outcome.cause == "completed":
+            outcome = Outcome("client_left", "response_body")
+        self._conclude(outcome)
+
+    def _conclude(self, outcome: Outcome) -> None:
+        engine = self._engine
+        del engine.exchanges[self.id]
+        for step in self.route.chain.on_finished:
+            try:
+                step(self, outcome)
+            except Exception:
+                engine.fault(f"a filter, in exchange {self.id}")
+        if "exchanges" in engine.watch:
+            engine.notify(self._notice(outcome))
+
+    def _notice(self, outcome: Outcome) -> ExchangeEnded:
+        request = self.request
+        headers = request.headers
+        notice = ExchangeEnded(self.began + self._engine.wall_offset)
+        notice.exchange = self.id
+        notice.listener = self.identity.listener
+        notice.route = self.route.name
+        notice.client = self.client_ip
+        notice.client_port = self.identity.port
+        notice.method = request.method
+        notice.scheme = request.scheme
+        notice.authority = request.authority
+        notice.target = request.target
+        notice.version = request.version
+        notice.status = self.response.status if self.response is not None else 0
+        notice.outcome = outcome
+        notice.received = self.received
+        notice.sent = self.sent
+        notice.duration = self.ended - self.began
+        notice.queued = self.queued
+        notice.connected = self.connected
+        notice.first_byte = self.first_byte
+        notice.upstream = self.upstream or ""
+        notice.server = self.server.name if self.server is not None else ""
+        notice.retries = self.retries
+        notice.request_id = self.request_id
+        notice.user = self.user
+        notice.referer = headers.get(b"referer")
+        notice.user_agent = headers.get(b"user-agent")
+        return notice
+
+    def __repr__(self) -> str:
+        request = self.request
+        return (
+            f"Exchange({self.id}, {self.state}, {request.method.decode('latin-1')} {request.target.decode('latin-1')}, "
+            f"received={self.received}, sent={self.sent}, retries={self.retries}, lease={self._lease!r})"
+        )

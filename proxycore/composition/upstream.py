@@ -1,0 +1,407 @@
+"""A connection to a server, spoken HTTP/1.1, and the lease that one exchange at a time has of it.
+
+Theory of operation. The connection is dialled for an exchange and carries its request; when the
+response has come whole, the request has left whole, and both sides would go on, it returns to its
+server's idle ones. In any other case it is closed: a byte too many, an early response, a server
+that says `close`. The exchange sees it as an `UpstreamSide` and never learns which protocol it is.
+
+What is told to the exchange comes last in each method: the exchange may end, dial again or begin
+the next one from within that call, so this connection's own books must be closed before.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING
+
+from proxycore.composition.tables import UPSTREAM
+from proxycore.composition.wire import Wire
+from proxycore.mechanisms.gates import PEER_SLOW
+from proxycore.mechanisms.http1 import ResponseReader, writer
+from proxycore.mechanisms.timers import Timer
+from proxycore.words.effects import Connect
+from proxycore.words.errors import Failure, Malformed, Resend, Stage
+from proxycore.words.ids import Address, ConnId
+from proxycore.words.messages import UNKNOWN, Field, RequestHead, ResponseHead
+
+if TYPE_CHECKING:
+    from proxycore.composition.engine import Engine
+    from proxycore.composition.exchange import Exchange
+    from proxycore.composition.upstreams import ServerState
+
+_CONNECT_ERRORS = {
+    "ECONNREFUSED": "connection_refused",
+    "ENOENT": "connection_refused",
+    "ETIMEDOUT": "connection_timeout",
+    "ENETUNREACH": "destination_ip_unroutable",
+    "EHOSTUNREACH": "destination_ip_unroutable",
+}
+
+
+class UpstreamConnection:
+    """One connection to `server`: an `Endpoint` for the core, an `UpstreamSide` for its exchange."""
+
+    __slots__ = (
+        "_addresses",
+        "_chunked",
+        "_clock",
+        "_engine",
+        "_reader",
+        "_request_done",
+        "_responding",
+        "_served",
+        "conn",
+        "connect_seconds",
+        "exchange",
+        "first_byte_seconds",
+        "server",
+        "since",
+        "state",
+        "wire",
+    )
+
+    wire: Wire
+
+    def __init__(self, engine: Engine, server: ServerState) -> None:
+        self._engine = engine
+        self._addresses: list[Address] = []
+        self._clock = Timer(engine.timers, self._expired)
+        self._reader: ResponseReader = engine.plan.response_reader()
+        self._chunked = False
+        self._request_done = True
+        self._responding = False
+        self._served = 0
+        self.conn: ConnId | None = None
+        self.server = server
+        self.exchange: Exchange | None = None
+        self.state = "dialling"
+        self.since = engine.now
+        self.connect_seconds = 0.0
+        self.first_byte_seconds: float | None = None
+
+    # ---- dialling
+
+    def dial(self, exchange: Exchange) -> None:
+        """Reach the server for `exchange`; it is told `lease_ready` or `upstream_failed`, never from within."""
+        self.exchange = exchange
+        self._clock.set(self._engine.now + exchange.timeouts.connect)
+        self._addresses = self.server.place.rotation()
+        if self._addresses:
+            self._connect()
+        else:
+            self.server.place.wait(id(self), self._resolved)
+
+    def _resolved(self) -> None:
+        self._addresses = self.server.place.rotation()
+        if self._addresses:
+            self._connect()
+        else:
+            self._fail_dial("resolve", "dns_error", self.server.place.error)
+
+    def _connect(self) -> None:
+        engine = self._engine
+        self.conn = conn = ConnId(engine.mint())
+        self.wire = Wire(engine, conn, self, engine.plan.limits.buffer)
+        engine.endpoints[conn] = self
+        engine.dialled[conn] = self
+        engine.effects.append(Connect(conn, self._addresses.pop(0)))
+
+    def connected(self, local: Address, peer: Address) -> None:
+        if self.state != "dialling":
+            return
+        self._clock.clear()
+        self.connect_seconds = self._engine.now - self.since
+        self.state = UPSTREAM[self.state]["lease"]
+        assert self.exchange is not None
+        self.exchange.lease_ready(self)
+
+    def connect_failed(self, error: str) -> None:
+        self.wire.connection_lost(error)
+        if self.state == "dialling" and self._addresses:
+            self.state = UPSTREAM[self.state]["redial"]
+            self._connect()
+        elif self.state == "dialling":
+            self._fail_dial("connect", _CONNECT_ERRORS.get(error, "destination_unavailable"), error)
+        else:
+            self._lose()
+
+    def _fail_dial(self, stage: Stage, error: str, detail: str) -> None:
+        status = 504 if error == "connection_timeout" else 502
+        failure = Failure(stage, error, status=status, resend="safe", detail=f"{self.server.name}: {detail}")
+        self._lose()
+        self._end_lease_with(failure)
+
+    # ---- the exchange's side
+
+    def lease_to(self, exchange: Exchange) -> None:
+        """Take an idle connection for `exchange`, which goes on with `send_request`."""
+        self.state = UPSTREAM[self.state]["lease"]
+        self.exchange = exchange
+
+    @property
+    def is_reused(self) -> bool:
+        """Whether an earlier exchange used it: the server may be closing it right now."""
+        return self._served > 0
+
+    def send_request(self, head: RequestHead) -> None:
+        self._chunked = head.length == UNKNOWN
+        self._request_done = not head.has_content
+        self._responding = False
+        self.first_byte_seconds = None
+        self.since = self._engine.now
+        self._reader.expect(head.method)
+        self.wire.write(writer.request_head(head))
+        if self._request_done:
+            self._await_head()
+
+    def send_data(self, data: bytes) -> None:
+        if self._chunked:
+            writer.write_chunk(self.wire.write, data)
+        else:
+            self.wire.write(data)
+
+    def send_end(self, trailers: list[Field]) -> None:
+        if self._chunked:
+            self.wire.write(writer.last_chunk(trailers))
+        self._request_done = True
+        if not self._responding:
+            self.since = self._engine.now
+            self._await_head()
+
+    def cancel(self) -> None:
+        """The exchange is over before the response was: nobody can use what would still come."""
+        self._end_lease()
+        self._abort()
+
+    def pause_response(self) -> None:
+        self._clock.clear()
+        self.wire.shut(PEER_SLOW)
+
+    def resume_response(self) -> None:
+        self.wire.open(PEER_SLOW)
+        if self._responding and self.exchange is not None:
+            self._clock.set(self._engine.now + self.exchange.timeouts.response_body)
+
+    def send_raw(self, data: bytes) -> None:
+        self.wire.write(data)
+
+    def send_raw_eof(self) -> None:
+        self.wire.send_eof()
+
+    def end_tunnel(self) -> None:
+        """Both sides are done: close once all is sent."""
+        self._end_lease()
+        self._close()
+
+    # ---- facts
+
+    def data_received(self, data: bytes) -> None:
+        if self.state == "leased":
+            self._reader.receive(data)
+            self._read_on()
+        elif self.state == "tunnel":
+            assert self.exchange is not None
+            self.exchange.tunnel_from_upstream(data)
+        elif self.state == "idle":
+            # Bytes that no request asked for: whatever they are, the next response can't be told from them.
+            self.retire()
+
+    def eof_received(self) -> None:
+        if self.state == "leased":
+            self._eof_in_response()
+        elif self.state == "tunnel":
+            assert self.exchange is not None
+            self.exchange.tunnel_eof_from_upstream()
+        elif self.state == "idle":
+            self.retire()
+
+    def connection_lost(self, error: str | None) -> None:
+        self.wire.connection_lost(error)
+        state = self.state
+        if state == "idle":
+            self.server.forget(self)
+        self._lose()
+        if state == "leased":
+            self._end_lease_with(self._failure("connection_terminated", error or "closed"))
+        elif state == "tunnel":
+            exchange = self.exchange
+            self._end_lease()
+            assert exchange is not None
+            exchange.tunnel_lost_upstream()
+
+    def blocked(self) -> None:
+        if self.exchange is not None:
+            self.exchange.upstream_blocked()
+
+    def unblocked(self) -> None:
+        if self.exchange is not None:
+            self.exchange.upstream_unblocked()
+
+    def send_expired(self) -> None:
+        if self.state in ("leased", "tunnel"):
+            self._fail("send", "connection_write_timeout", 504)
+        else:
+            self._abort()
+
+    # ---- reading a response
+
+    def _read_on(self) -> None:
+        exchange = self.exchange
+        reader = self._reader
+        try:
+            while self.exchange is exchange and exchange is not None:
+                event = reader.next_event()
+                if event is None:
+                    if self._responding and not self.wire.is_gated:
+                        self._clock.set(self._engine.now + exchange.timeouts.response_body)
+                    return
+                if event.__class__ is bytes:
+                    exchange.response_data(event)
+                elif event.__class__ is ResponseHead:
+                    self._head_received(exchange, event)
+                else:
+                    self._complete(exchange, event.trailers)
+        except Malformed as malformed:
+            self._malformed(malformed)
+
+    def _head_received(self, exchange: Exchange, head: ResponseHead) -> None:
+        if head.status < 200:
+            if head.status == 101:
+                self._upgraded(exchange, head)
+            else:
+                exchange.response_interim(head)
+            return
+        self._responding = True
+        self.first_byte_seconds = self._engine.now - self.since
+        if head.has_content:
+            exchange.response_head(head)
+        else:
+            self._complete(exchange, None, head)
+
+    def _complete(self, exchange: Exchange, trailers: list[Field] | None, head: ResponseHead | None = None) -> None:
+        """The response is whole. The lease ends first: what the exchange does next may need this connection."""
+        self._served += 1
+        reader = self._reader
+        self._end_lease()
+        if self._request_done and reader.is_persistent and not reader.buffered and self._keep():
+            self._clock.set(self._engine.now + self.server.upstream.config.idle_timeout)
+        elif self._request_done:
+            self._close()
+        else:
+            self._abort()
+        if head is not None:
+            exchange.response_head(head)
+        exchange.response_end(trailers or [])
+        self.server.upstream.serve_queue()
+
+    def _keep(self) -> bool:
+        if not self.server.keep(self):
+            return False
+        self.state = UPSTREAM[self.state]["release"]
+        return True
+
+    def _upgraded(self, exchange: Exchange, head: ResponseHead) -> None:
+        if not exchange.accepts_upgrade(head):
+            return self._fail("response_head", "http_upgrade_failed", 502)
+        self._clock.clear()
+        self.state = UPSTREAM[self.state]["upgrade"]
+        exchange.upgraded(head, self._reader.take_rest())
+
+    def _eof_in_response(self) -> None:
+        exchange = self.exchange
+        assert exchange is not None
+        try:
+            end = self._reader.eof_received()
+        except Malformed as malformed:
+            return self._malformed(malformed)
+        if end is None:
+            self._fail(None, "connection_terminated", 502)
+        else:
+            self._complete(exchange, end.trailers)
+
+    # ---- ends
+
+    def _await_head(self) -> None:
+        assert self.exchange is not None
+        self._clock.set(self._engine.now + self.exchange.timeouts.response_head)
+
+    def _expired(self) -> None:
+        if self.state == "idle":
+            self.retire()
+        elif self.state == "dialling":
+            self._dial_expired()
+        elif self.state == "leased" and self._responding:
+            self._fail("response_body", "connection_read_timeout", 504)
+        elif self.state == "leased":
+            self._fail("response_head", "http_response_timeout", 504)
+
+    def _dial_expired(self) -> None:
+        failure = Failure(
+            "connect",
+            "connection_timeout",
+            status=504,
+            resend="safe",
+            detail=f"{self.server.name}: no connection in time",
+        )
+        self.server.place.leave(id(self))
+        self._abort()
+        self._end_lease_with(failure)
+
+    def _malformed(self, malformed: Malformed) -> None:
+        failure = self._failure(malformed.error, malformed.reason)
+        self._abort()
+        self._end_lease_with(failure)
+
+    def _fail(self, stage: Stage | str | None, error: str, status: int) -> None:
+        failure = self._failure(error, error.replace("_", " "), status)
+        self._abort()
+        self._end_lease_with(failure)
+
+    def _failure(self, error: str, detail: str, status: int = 502) -> Failure:
+        """What happened, by how far the exchange had come."""
+        stage: Stage = "response_body" if self._responding else "response_head" if self._request_done else "request"
+        resend: Resend = "never" if self._responding else "idempotent"
+        return Failure(stage, error, status=status, resend=resend, detail=f"{self.server.name}: {detail}")
+
+    def retire(self) -> None:
+        """Close an idle connection."""
+        self.server.forget(self)
+        self._close()
+
+    def _close(self) -> None:
+        self.state = UPSTREAM[self.state]["close"]
+        self._clock.clear()
+        self.wire.close()
+
+    def _abort(self) -> None:
+        self._clock.clear()
+        if self.conn is None:
+            return self._lose()
+        self.state = UPSTREAM[self.state]["close"]
+        self.wire.abort()
+
+    def _lose(self) -> None:
+        """The last fact has come, or there will be none: this connection takes no place any more."""
+        self.state = UPSTREAM[self.state]["lose"]
+        self._clock.drop()
+        self.server.connections -= 1
+        self.server.upstream.serve_queue()
+
+    def _end_lease(self) -> None:
+        if self.exchange is not None:
+            self.exchange = None
+            self.server.upstream.ended(self.server, self.first_byte_seconds)
+
+    def _end_lease_with(self, failure: Failure) -> None:
+        exchange = self.exchange
+        self._end_lease()
+        if exchange is not None:
+            exchange.upstream_failed(failure)
+
+    @property
+    def is_busy(self) -> bool:
+        return self.exchange is not None
+
+    def __repr__(self) -> str:
+        clock = "off" if self._clock.at == inf else f"{self._clock.at:g}"
+        return f"UpstreamConnection({self.conn}, {self.server.name}, {self.state}, served={self._served}, clock={clock})"

@@ -1,0 +1,190 @@
+"""The groups of servers that we send to: who has room, who waits, which connections are kept.
+
+An exchange asks its `UpstreamState` for a lease. It gets a connection that is idle, or one that is
+being dialled, or a place in the queue, or a failure. Nothing here asks a connection for its state:
+a server knows its leases, its connections and its idle ones, because every change passes through
+the methods below. All of them cost the same whatever number of exchanges wait.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from proxycore.composition.upstream import UpstreamConnection
+from proxycore.config import Server, Upstream
+from proxycore.policies.balancing import Balancer, make_balancer
+from proxycore.words.errors import Failure
+
+if TYPE_CHECKING:
+    from proxycore.composition.dialer import Name, Names
+    from proxycore.composition.engine import Engine
+    from proxycore.composition.exchange import Exchange
+
+
+class ServerState:
+    """One server at run time. `active` counts its leases, `connections` what is open or being dialled."""
+
+    __slots__ = (
+        "_idle",
+        "active",
+        "available",
+        "backup",
+        "config",
+        "connections",
+        "index",
+        "host",
+        "max_connections",
+        "name",
+        "place",
+        "upstream",
+        "weight",
+    )
+
+    def __init__(self, upstream: UpstreamState, config: Server, index: int, place: Name) -> None:
+        self.upstream = upstream
+        self.place = place
+        self.active = 0
+        self.connections = 0
+        self.available = True
+        self._idle: list[UpstreamConnection] = []
+        self.reconfigure(config, index)
+
+    def reconfigure(self, config: Server, index: int) -> None:
+        self.config = config
+        self.index = index
+        self.name = config.name
+        self.host = config.parsed_url.authority.encode()
+        self.weight = float(config.weight)
+        self.backup = config.backup
+        self.max_connections = config.max_connections
+
+    @property
+    def is_full(self) -> bool:
+        return self.active >= self.max_connections
+
+    @property
+    def idle_count(self) -> int:
+        return len(self._idle)
+
+    def take_idle(self) -> UpstreamConnection | None:
+        """The connection that was used last: the least likely to have been closed by the server meanwhile."""
+        return self._idle.pop() if self._idle else None
+
+    def keep(self, connection: UpstreamConnection) -> bool:
+        """Keep an idle connection for later, unless there are enough, or its server was removed."""
+        if len(self._idle) >= self.upstream.config.idle_connections or self.upstream.is_closing or self.index < 0:
+            return False
+        self._idle.append(connection)
+        return True
+
+    def forget(self, connection: UpstreamConnection) -> None:
+        """An idle connection is closing."""
+        self._idle.remove(connection)
+
+    def close_idle(self) -> None:
+        for connection in self._idle.copy():
+            connection.retire()
+
+    def __repr__(self) -> str:
+        return (
+            f"ServerState({self.upstream.name}/{self.name}, active={self.active}, idle={len(self._idle)}, "
+            f"connections={self.connections}, available={self.available})"
+        )
+
+
+class UpstreamState:
+    """One upstream at run time: its servers, its balancing, and the exchanges that wait for room."""
+
+    __slots__ = ("_engine", "_queue", "balancer", "config", "in_flight", "is_closing", "name", "servers")
+
+    def __init__(self, engine: Engine, name: str, config: Upstream, names: Names) -> None:
+        self._engine = engine
+        self._queue: OrderedDict[int, Exchange] = OrderedDict()
+        self.name = name
+        self.in_flight = 0
+        self.is_closing = False
+        self.servers: list[ServerState] = []
+        self.reconfigure(config, names)
+
+    def reconfigure(self, config: Upstream, names: Names) -> None:
+        """Take a new configuration over. A server that stays keeps its counters and its connections."""
+        staying = {(server.config.name, server.config.url): server for server in self.servers}
+        self.config = config
+        self.servers = []
+        for index, server_config in enumerate(config.servers):
+            state = staying.pop((server_config.name, server_config.url), None)
+            if state is None:
+                state = ServerState(self, server_config, index, names.place(server_config))
+            else:
+                state.reconfigure(server_config, index)
+            self.servers.append(state)
+        for gone in staying.values():
+            gone.index = -1
+            gone.close_idle()
+        self.balancer: Balancer = make_balancer(config.balance, self._engine.random)
+        self.balancer.rebuild(self.servers)
+        self.serve_queue()
+
+    def close(self) -> None:
+        """No route leads here any more: leases end by themselves, idle connections now."""
+        self.is_closing = True
+        for server in self.servers:
+            server.close_idle()
+
+    @property
+    def queue_length(self) -> int:
+        return len(self._queue)
+
+    def lease(self, exchange: Exchange) -> UpstreamConnection | Failure | None:
+        """A connection for one try of `exchange`, or a failure, or None: it was queued.
+
+        The connection may still be `dialling`; it then tells the exchange `lease_ready` or
+        `upstream_failed`. A queued exchange is told `room`, or leaves by `leave_queue`.
+        """
+        server = self.balancer.pick(exchange.balance_key, exchange.tried, exchange.trace)
+        if server is None:
+            return self._queue_or_fail(exchange)
+        assert isinstance(server, ServerState)
+        server.active += 1
+        self.balancer.started(server)
+        if not exchange.wants_fresh:
+            connection = server.take_idle()
+            if connection is not None:
+                connection.lease_to(exchange)
+                return connection
+        server.connections += 1
+        connection = UpstreamConnection(self._engine, server)
+        connection.dial(exchange)
+        return connection
+
+    def _queue_or_fail(self, exchange: Exchange) -> Failure | None:
+        usable = [server for server in self.servers if server.available and server not in exchange.tried]
+        if not usable:
+            detail = "every server was tried" if exchange.tried else "no server is available"
+            return Failure("connect", "destination_unavailable", status=503, resend="never", detail=detail)
+        if len(self._queue) >= self.config.queue:
+            return Failure("queue", "connection_limit_reached", status=503, resend="never", detail="the queue is full")
+        self._queue[exchange.id] = exchange
+        return None
+
+    def leave_queue(self, exchange: Exchange) -> None:
+        self._queue.pop(exchange.id, None)
+
+    def ended(self, server: ServerState, first_byte_seconds: float | None) -> None:
+        """A lease ended; call `serve_queue` once the books of its connection are closed."""
+        server.active -= 1
+        self.balancer.ended(server, first_byte_seconds)
+
+    def serve_queue(self) -> None:
+        """There may be room: let those who waited longest try again, as many as were there when we began."""
+        if not self._queue:
+            return
+        for _ in range(len(self._queue)):
+            if not self._queue or all(server.is_full for server in self.servers if server.available):
+                return
+            _, exchange = self._queue.popitem(last=False)
+            exchange.room()
+
+    def __repr__(self) -> str:
+        return f"UpstreamState({self.name}, queue={len(self._queue)}, {self.servers!r})"

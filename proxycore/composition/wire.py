@@ -1,0 +1,159 @@
+"""One connection's writing side and read gate: everything that a state machine does to a socket.
+
+Pieces written during one fact leave as one `Send`, so that a head and a small body are one packet
+and one system call. What the kernel refuses waits in the driver: `Watermark` counts it, and tells
+the connection's owner when the other side must stop feeding it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from proxycore.mechanisms.gates import Gate, Watermark
+from proxycore.mechanisms.timers import Timer
+from proxycore.words.effects import Abort, Close, PauseReading, ResumeReading, Send, SendEof
+from proxycore.words.ids import ConnId
+
+if TYPE_CHECKING:
+    from proxycore.composition.engine import Engine
+    from proxycore.composition.exchange import Exchange
+
+WHOLE = 16 * 1024
+"""A piece this large is sent as it came: copying it into one block would cost more than a system call."""
+
+
+class WireOwner(Protocol):
+    """The state machine behind a wire. None of these may be called from within its own writes but `blocked`."""
+
+    def blocked(self) -> None:
+        """Too much waits to be written: stop what feeds it."""
+
+    def unblocked(self) -> None:
+        """Nothing waits any more."""
+
+    def send_expired(self) -> None:
+        """The peer took no bytes for `timeouts.send`."""
+
+
+class Wire:
+    """Writes to, and reads from, one connection. `lost` is set once its last fact has come."""
+
+    __slots__ = ("_clock", "_engine", "_gate", "_owner", "_pieces", "_watermark", "conn", "leaving", "lost", "lost_error")
+
+    def __init__(self, engine: Engine, conn: ConnId, owner: WireOwner, limit: float) -> None:
+        self.conn = conn
+        self.lost = False
+        self.lost_error: str | None = None
+        self.leaving: list[Exchange] | None = None
+        self._engine = engine
+        self._owner = owner
+        self._pieces: list[bytes] = []
+        self._gate = Gate()
+        self._watermark = Watermark(limit)
+        self._clock: Timer | None = None
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether bytes that were sent still wait in the driver."""
+        return self._watermark.is_paused
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether as much waits as may."""
+        return self._watermark.is_full
+
+    @property
+    def is_gated(self) -> bool:
+        """Whether we read nothing from this connection at present."""
+        return not self._gate.is_open
+
+    def write(self, data: bytes) -> None:
+        pieces = self._pieces
+        if not pieces:
+            self._engine.dirty.append(self)
+        pieces.append(data)
+        if self._watermark.sent(len(data)):
+            self._owner.blocked()
+
+    def flush(self) -> None:
+        """Turn what was written into effects; called before any effect that must come after it."""
+        pieces = self._pieces
+        if not pieces:
+            return
+        effects = self._engine.effects
+        if len(pieces) == 1:
+            effects.append(Send(self.conn, pieces[0]))
+        else:
+            small: list[bytes] = []
+            for piece in pieces:
+                if len(piece) < WHOLE:
+                    small.append(piece)
+                    continue
+                if small:
+                    effects.append(Send(self.conn, b"".join(small)))
+                    small = []
+                effects.append(Send(self.conn, piece))
+            if small:
+                effects.append(Send(self.conn, b"".join(small)))
+        self._pieces = []
+
+    def send_eof(self) -> None:
+        self.flush()
+        self._engine.effects.append(SendEof(self.conn))
+
+    def close(self) -> None:
+        """Close once all is sent; the send clock still runs until then."""
+        self.flush()
+        self._engine.effects.append(Close(self.conn))
+
+    def abort(self) -> None:
+        self._pieces = []
+        self._engine.effects.append(Abort(self.conn))
+
+    def shut(self, reason: int) -> None:
+        """Read nothing more while `reason` (of `gates`) holds."""
+        if self._gate.shut(reason):
+            self._engine.effects.append(PauseReading(self.conn))
+
+    def open(self, reason: int) -> None:
+        if self._gate.open(reason) and not self.lost:
+            self._engine.effects.append(ResumeReading(self.conn))
+
+    def writing_paused(self) -> None:
+        self._watermark.writing_paused()
+        if self._clock is None:
+            self._clock = Timer(self._engine.timers, self._owner.send_expired)
+        self._clock.set(self._engine.now + self._engine.plan.timeouts.send)
+
+    def writing_resumed(self) -> None:
+        if self._clock is not None:
+            self._clock.clear()
+        was_full = self._watermark.writing_resumed()
+        self._conclude_leaving()
+        if was_full:
+            self._owner.unblocked()
+
+    def wait_to_leave(self, exchange: Exchange) -> None:
+        """Conclude `exchange` when the bytes that wait have left, or are known to be lost."""
+        if self.leaving is None:
+            self.leaving = []
+        self.leaving.append(exchange)
+
+    def connection_lost(self, error: str | None) -> None:
+        """The last fact of the connection: nothing it holds outlives it."""
+        self.lost = True
+        self.lost_error = error
+        self._pieces = []
+        self._watermark.writing_resumed()
+        if self._clock is not None:
+            self._clock.drop()
+        self._conclude_leaving()
+
+    def _conclude_leaving(self) -> None:
+        if self.leaving is not None:
+            leaving, self.leaving = self.leaving, None
+            for exchange in leaving:
+                exchange.settle()
+
+    def __repr__(self) -> str:
+        return f"Wire({self.conn}, {self._gate!r}, {self._watermark!r}{', lost' if self.lost else ''})"
