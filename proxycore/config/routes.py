@@ -1,0 +1,329 @@
+"""`[[routes]]`: which request goes where, and what happens to it on the way."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_args
+
+from proxycore.config import forms
+from proxycore.config.kinds import (
+    Duration,
+    Flag,
+    Integer,
+    ListOf,
+    Network,
+    NetworkOf,
+    OneOf,
+    Reference,
+    Size,
+    Statuses,
+    TableOf,
+    Text,
+)
+from proxycore.config.problems import Place
+from proxycore.config.process import RouteTimeouts
+from proxycore.config.sections import (
+    DERIVED,
+    Bytes,
+    Count,
+    Nested,
+    OptionalWord,
+    Seconds,
+    Section,
+    Setting,
+    Switch,
+    Word,
+    Words,
+    section,
+    setting,
+)
+from proxycore.config.tables import Table
+from proxycore.config.units import StatusRange
+
+Scheme = Literal["http", "https"]
+RedirectStatus = Literal[301, 302, 303, 307, 308]
+Coding = Literal["zstd", "br", "gzip"]
+WafMode = Literal["off", "detect", "block"]
+
+Networks = Setting[Network | str | Sequence[Network | str], tuple[Network, ...]]
+WordTable = Setting[Mapping[str, str | Sequence[str]], Table[str, tuple[str, ...]]]
+
+_GROUP = re.compile(r"\$(?:([0-9]+)|\{([0-9]+)\})", re.ASCII)
+
+
+@section
+class Match(Section):
+    """`match`: all of its keys must hold; of a list, any value. An empty one matches every request."""
+
+    listener: Words = setting(ListOf(Reference("listeners")), "Names of listeners.", default=())
+    scheme: Setting[Scheme | Sequence[Scheme], tuple[Scheme, ...]] = setting(
+        ListOf(OneOf[Scheme](get_args(Scheme))), "`http` or `https`, as the client used it.", default=()
+    )
+    host: Words = setting(
+        ListOf(forms.HOST_PATTERN), "Host without port; `*.example.com` is every host below example.com.", default=()
+    )
+    path: Words = setting(
+        ListOf(forms.PATH_PATTERN), "`/x` is that path alone, `/x/*` is /x and all below it.", default=()
+    )
+    path_regex: OptionalWord = setting(forms.REGEX, "A pattern that matches the whole path.", default=None)
+    method: Words = setting(ListOf(forms.METHOD), "Methods; GET implies HEAD.", default=())
+    header: WordTable = setting(
+        TableOf(forms.MATCHED_FIELD_NAME, ListOf(forms.ANY_TEXT)),
+        "Header fields and their values; `*` is any value.",
+        default=Table(),
+    )
+    query: WordTable = setting(
+        TableOf(forms.TEXT, ListOf(forms.ANY_TEXT)), "Query parameters and their values; `*` is any.", default=Table()
+    )
+    cookie: WordTable = setting(
+        TableOf(forms.FIELD_TOKEN, ListOf(forms.ANY_TEXT)), "Cookies and their values; `*` is any.", default=Table()
+    )
+    client_ip: Networks = setting(ListOf(NetworkOf()), "Networks of the client.", default=())
+    any: Setting[Match | Mapping[str, Any] | Sequence[Match | Mapping[str, Any]], tuple[Match, ...]] = setting(
+        ListOf(Nested(lambda: Match)), "Matches of which at least one must hold.", default=()
+    )
+    not_: Setting[Match | Mapping[str, Any] | None, Match | None] = setting(
+        Nested(lambda: Match), "A match that must not hold.", default=None
+    )
+
+
+@section
+class Redirect(Section):
+    """`redirect`: sends the client elsewhere. What isn't given stays as in the request."""
+
+    to: OptionalWord = setting(forms.REDIRECT_TARGET, 'The whole target: "https://example.com{target}".', default=None)
+    scheme: Setting[Scheme | None, Scheme | None] = setting(
+        OneOf[Scheme](get_args(Scheme)), "Another scheme.", default=None
+    )
+    host: OptionalWord = setting(forms.REDIRECT_TARGET, "Another host, with its port if need be.", default=None)
+    path: OptionalWord = setting(forms.REDIRECT_TARGET, "Another path; the query stays.", default=None)
+    status: Setting[RedirectStatus, RedirectStatus] = setting(
+        OneOf[RedirectStatus](get_args(RedirectStatus)), "301, 302, 303, 307 or 308.", default=308
+    )
+
+    def check(self, place: Place) -> None:
+        parts = [key for key in ("scheme", "host", "path") if getattr(self, key) is not None]
+        if self.to is None and not parts:
+            place.problem("give at least one of to, scheme, host and path")
+        if self.to is not None and parts:
+            place.at(parts[0]).problem("to is the whole target and stands alone")
+        if self.path is not None and self.path[0] not in "/{":
+            place.at("path").problem("a path begins with a slash", f"/{self.path}")
+
+
+@section
+class Respond(Section):
+    """`respond`: an answer of our own."""
+
+    status: Count = setting(Integer(200, 599), "Status of the answer.", default=200)
+    body: Word = setting(forms.ANY_TEXT, "Its content, sent as UTF-8.", default="")
+    headers: WordTable = setting(
+        TableOf(forms.EDITED_FIELD_NAME, ListOf(forms.FIELD_TEMPLATE)),
+        "Its headers; values take {variables}.",
+        default=Table(),
+    )
+
+    def check(self, place: Place) -> None:
+        if self.body and self.status in (204, 205, 304):
+            place.at("body").problem(f"a response with status {self.status} has no content")
+
+
+@section
+class Rewrite(Section):
+    """`rewrite`: the path that the server sees. One of strip_prefix, add_prefix, and pattern with replacement."""
+
+    strip_prefix: OptionalWord = setting(forms.PATH_PREFIX, "Leading segments to take away.", default=None)
+    add_prefix: OptionalWord = setting(forms.PATH_PREFIX, "Leading segments to add.", default=None)
+    pattern: OptionalWord = setting(forms.REGEX, "A pattern searched for in the path.", default=None)
+    replacement: OptionalWord = setting(forms.ANY_TEXT, "What replaces it; $1 is its first group.", default=None)
+
+    def check(self, place: Place) -> None:
+        ways = [key for key in ("strip_prefix", "add_prefix", "pattern") if getattr(self, key) is not None]
+        if len(ways) != 1:
+            place.problem("give exactly one of strip_prefix, add_prefix, and pattern with replacement")
+        if (self.pattern is None) != (self.replacement is None):
+            place.at("replacement" if self.replacement is None else "pattern").problem(
+                "pattern and replacement are given together"
+            )
+        if self.pattern is not None and self.replacement is not None:
+            self._check_groups(self.pattern, self.replacement, place.at("replacement"))
+
+    def _check_groups(self, pattern: str, replacement: str, place: Place) -> None:
+        groups = re.compile(pattern).groups
+        for match in _GROUP.finditer(replacement):
+            if int((match[1] or match[2])[:4]) > groups:
+                place.problem(f"{match[0]}: the pattern has {groups or 'no'} group{'' if groups == 1 else 's'}")
+
+
+@section
+class HeaderEdits(Section):
+    """`request_headers`, `response_headers`: what is changed, in this order: remove, set, add."""
+
+    set: WordTable = setting(
+        TableOf(forms.EDITED_FIELD_NAME, ListOf(forms.FIELD_TEMPLATE)),
+        "Fields that replace their namesakes; values take {variables}.",
+        default=Table(),
+    )
+    add: WordTable = setting(
+        TableOf(forms.EDITED_FIELD_NAME, ListOf(forms.FIELD_TEMPLATE)),
+        "Fields that come beside their namesakes; values take {variables}.",
+        default=Table(),
+    )
+    remove: Words = setting(ListOf(forms.EDITED_FIELD_NAME), "Fields that go.", default=())
+
+
+@section
+class Cors(Section):
+    """`cors`: which scripts of other origins may ask, and see the answer."""
+
+    origins: Words = setting(ListOf(forms.ORIGIN, least=1), 'Origins that may; "*" is all.')
+    methods: Words = setting(ListOf(forms.METHOD), "Methods that they may use.", default=("GET", "HEAD", "POST"))
+    headers: Words = setting(ListOf(forms.FIELD_NAME), "Request headers that they may send.", default=())
+    credentials: Switch = setting(Flag(), "With cookies and Authorization.", default=False)
+    max_age: Seconds = setting(
+        Duration(off=0.0), "How long a browser remembers the answer to its preflight.", default="10m"
+    )
+
+    def check(self, place: Place) -> None:
+        if self.credentials and "*" in self.origins:
+            place.at("credentials").problem('credentials are never given to every origin ("*")')
+
+
+@section
+class RouteCache(Section):
+    """`cache`: responses of this route are stored."""
+
+    store: Word = setting(Reference("caches"), "Which of `[caches]`.")
+    valid: Setting[Mapping[int | str | StatusRange, str | float], Table[StatusRange, float]] = setting(
+        TableOf(Statuses(), Duration(off=0.0)),
+        "For how long responses are fresh that don't say so themselves, by status.",
+        default=Table(),
+    )
+    key: Words = setting(
+        ListOf(forms.VARIABLE, least=1), "What tells responses apart.", default=("scheme", "host", "path", "query")
+    )
+    lock: Switch = setting(Flag(), "One request to the origin for many clients that wait.", default=True)
+    stale_if_error: Seconds = setting(
+        Duration(off=0.0), "How long beyond its time a response serves while the origin fails.", default="off"
+    )
+    stale_while_revalidate: Seconds = setting(
+        Duration(off=0.0), "How long beyond its time a response serves while it is renewed.", default="off"
+    )
+    bypass: Setting[Match | Mapping[str, Any] | None, Match | None] = setting(
+        Nested(lambda: Match), "Requests that neither ask the cache nor fill it.", default=None
+    )
+
+
+@section
+class ForwardAuth(Section):
+    """`forward_auth`: an upstream is asked whether the request may pass (nginx's auth_request)."""
+
+    upstream: Word = setting(Reference("upstreams"), "Which of `[upstreams]` is asked.")
+    path: Word = setting(forms.REQUEST_PATH, "Path that it is asked for.", default="/")
+    copy_headers: Words = setting(
+        ListOf(forms.EDITED_FIELD_NAME), "Fields of its answer that the request takes along.", default=()
+    )
+
+
+@section
+class Waf(Section):
+    """`waf`: known attacks are looked for."""
+
+    mode: Setting[WafMode, WafMode] = setting(
+        OneOf[WafMode](get_args(WafMode)), "`off`, `detect` (log only) or `block`.", default="block"
+    )
+    level: Count = setting(Integer(1, 4), "Paranoia, as in OWASP's rules: higher catches, and errs, more.", default=1)
+    exclude: Words = setting(ListOf(Text("rule id")), "Rules that don't apply here.", default=())
+
+
+@section
+class WebSocket(Section):
+    """`websocket`: messages are read and limited. Without it a WebSocket is a plain tunnel."""
+
+    max_message: Bytes = setting(Size(), "A larger message closes with 1009.", default="1MiB")
+    ping_interval: Seconds = setting(Duration(), "How often an idle peer is pinged.", default="30s")
+    origins: Words = setting(ListOf(forms.ORIGIN), "Origins that may connect; none given: all may.", default=())
+
+
+@section
+class Access(Section):
+    """`access`: with `allow`, all else is denied; with `deny` alone, all else is allowed."""
+
+    allow: Networks = setting(ListOf(NetworkOf()), "Networks of clients that may come.", default=())
+    deny: Networks = setting(ListOf(NetworkOf()), "Networks of clients that may not, even if allowed.", default=())
+
+    def check(self, place: Place) -> None:
+        # An empty `allow`, perhaps left so by a mistake, must not open what it meant to close.
+        if not self.allow and not self.deny:
+            place.problem("give at least one network in allow or deny")
+
+
+@section
+class Route(Section):
+    """One of `[[routes]]`: a match and an action. The first route that matches wins."""
+
+    name: Word = setting(forms.NAME, "Its name in logs and metrics; else `route-N` by its position.", default=DERIVED)
+    match: Setting[Match | Mapping[str, Any], Match] = setting(
+        Nested(lambda: Match), "Which requests it takes.", default=Match()
+    )
+    upstream: OptionalWord = setting(Reference("upstreams"), "Action: send to one of `[upstreams]`.", default=None)
+    redirect: Setting[Redirect | Mapping[str, Any] | None, Redirect | None] = setting(
+        Nested(lambda: Redirect), "Action: send the client elsewhere.", default=None
+    )
+    respond: Setting[Respond | Mapping[str, Any] | None, Respond | None] = setting(
+        Nested(lambda: Respond), "Action: answer at once.", default=None
+    )
+    rewrite: Setting[Rewrite | Mapping[str, Any] | None, Rewrite | None] = setting(
+        Nested(lambda: Rewrite), "Change the path for the server.", default=None
+    )
+    rate_limits: Words = setting(
+        ListOf(Reference("rate_limits")), "Which of `[rate_limits]` hold, all of them.", default=()
+    )
+    basic_auth: OptionalWord = setting(Reference("basic_auth"), "Which of `[basic_auth]` lets in.", default=None)
+    jwt: OptionalWord = setting(Reference("jwt"), "Which of `[jwt]` lets in.", default=None)
+    api_key: OptionalWord = setting(Reference("api_keys"), "Which of `[api_keys]` lets in.", default=None)
+    forward_auth: Setting[ForwardAuth | Mapping[str, Any] | None, ForwardAuth | None] = setting(
+        Nested(lambda: ForwardAuth), "Ask an upstream whether to let in.", default=None
+    )
+    access: Setting[Access | Mapping[str, Any] | None, Access | None] = setting(
+        Nested(lambda: Access), "Client networks that may come.", default=None
+    )
+    waf: Setting[Waf | Mapping[str, Any] | None, Waf | None] = setting(
+        Nested(lambda: Waf), "Look for attacks.", default=None
+    )
+    compress: Setting[Coding | Sequence[Coding], tuple[Coding, ...]] = setting(
+        ListOf(OneOf[Coding](get_args(Coding))),
+        "Codings that we offer; the client's q-values count first, this order among equals.",
+        default=(),
+    )
+    timeouts: Setting[RouteTimeouts | Mapping[str, Any], RouteTimeouts] = setting(
+        Nested(lambda: RouteTimeouts), "Timeouts of this route's own.", default=RouteTimeouts()
+    )
+    request_headers: Setting[HeaderEdits | Mapping[str, Any], HeaderEdits] = setting(
+        Nested(lambda: HeaderEdits), "Changes to the headers that the server gets.", default=HeaderEdits()
+    )
+    response_headers: Setting[HeaderEdits | Mapping[str, Any], HeaderEdits] = setting(
+        Nested(lambda: HeaderEdits), "Changes to the headers that the client gets.", default=HeaderEdits()
+    )
+    cors: Setting[Cors | Mapping[str, Any] | None, Cors | None] = setting(
+        Nested(lambda: Cors), "Let scripts of other origins in.", default=None
+    )
+    cache: Setting[RouteCache | Mapping[str, Any] | None, RouteCache | None] = setting(
+        Nested(lambda: RouteCache), "Store responses.", default=None
+    )
+    websocket: Setting[WebSocket | Mapping[str, Any] | None, WebSocket | None] = setting(
+        Nested(lambda: WebSocket), "Read and limit WebSocket messages.", default=None
+    )
+
+    def check(self, place: Place) -> None:
+        actions = [key for key in ("upstream", "redirect", "respond") if getattr(self, key) is not None]
+        if len(actions) != 1:
+            found = " and ".join(actions) if actions else "none"
+            place.problem(f"a route has exactly one of upstream, redirect and respond; here is {found}")
+            return
+        if actions == ["upstream"]:
+            return
+        for key in ("rewrite", "cache", "websocket"):
+            if getattr(self, key) is not None:
+                place.at(key).problem(f"{key} goes with upstream, not with {actions[0]}")
