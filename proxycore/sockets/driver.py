@@ -23,10 +23,11 @@ watched for hang-ups only:
   told without tearing a message, and would be reported for ever: the connection is `deaf` until it is resumed.
 - When both directions have ended, nothing is left to happen: the driver closes, and tells `connection_lost`.
 
-*Writing.* Each piece is tried at once. What the kernel refuses waits, in order, and `writing_paused` is told;
+*Writing.* Each piece is tried at once. What the kernel refuses waits, in order, and `writing_paused` is told, again
+whenever some of it has left and some still waits, so that the machine sees a slow peer's progress; then
 `writing_resumed` when nothing waits any more. `SendEof` and `Close` take effect when nothing waits. A peer that
-resets while we send may have answered before (a 413 in mid-upload): what can still be read is read and told
-first, then the loss; an end of file found on that way is no proper end and isn't told.
+resets while we send may have answered before (a 413 in mid-upload): what can still be read is read and told first,
+then the loss; an end of file found on that way is no proper end and isn't told.
 
 *Aborting* sends a reset (SO_LINGER 0), to either side: the one way to tell an HTTP/1.0 client that its message,
 delimited by close, was cut, and an origin that nobody listens any more. On a Unix socket it is a plain close.
@@ -446,6 +447,7 @@ class Driver:
                 for piece in pieces:
                     if left < len(piece):
                         waiting[0] = memoryview(piece)[left:]
+                        self._arisen.append((self._machine.writing_paused, (connection.conn,)))
                         return
                     left -= len(piece)
                     waiting.popleft()

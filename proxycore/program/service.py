@@ -1,0 +1,256 @@
+"""A proxy at work, but for the waiting: what every binding shares.
+
+`Service` holds a core, its driver and its listening sockets. A binding adds what truly is its
+runtime's: it waits for the driver's descriptor and calls `_ready`, keeps one timer and calls `_timer`,
+and runs look-ups and the user's functions.
+"""
+
+from __future__ import annotations
+
+import abc
+import logging
+import math
+import os
+import socket
+import time
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from functools import partial
+from typing import Any, Protocol, TypeVar
+
+from proxycore.composition.filters import Filter
+from proxycore.config import Config
+from proxycore.core import Core, Materials
+from proxycore.program.listening import ListeningSockets
+from proxycore.sockets.driver import Driver
+from proxycore.sockets.naming import address_of, error_name
+from proxycore.words.effects import Effect
+from proxycore.words.ids import Address, CallId, LookupId
+from proxycore.words.notices import ALL_KINDS, Kind, Notice
+
+Fact = Callable[..., Sequence[Effect]]
+Function = Callable[..., Any] | Callable[..., Awaitable[Any]]
+Observer = Callable[[Sequence[Notice]], None]
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+CANCELLED = "ECANCELED"
+"""The error of a look-up or call that was cancelled."""
+
+TICK = 0.001
+"""Seconds added to each timer: runtimes round to milliseconds, and one that pops early pops twice."""
+
+DRIFT = 1.0
+"""Seconds by which wall time may differ from what the core derives before it is told."""
+
+Handle = LookupId | CallId
+
+_log = logging.getLogger("proxycore")
+_LOOKUP_ERRORS = {getattr(socket, name): name for name in dir(socket) if name.startswith("EAI_")}
+
+
+class Event(Protocol):
+    """The runtime's own event."""
+
+    def set(self) -> Any: ...
+
+
+def blocking(function: _F) -> _F:
+    """Mark a plain function given in `calls` as one that blocks its thread.
+
+    gevent runs it in its thread pool, and others in a greenlet. asyncio and trio run every plain function in
+    a thread, and need no mark.
+    """
+    function.proxycore_blocking = True  # type: ignore[attr-defined]
+    return function
+
+
+def is_blocking(function: Function) -> bool:
+    """Whether `blocking` marked it."""
+    return getattr(function, "proxycore_blocking", False)
+
+
+def reason(error: BaseException) -> str:
+    """Why a look-up or call failed, as the core is told: names of errors, since texts differ from system to system."""
+    if isinstance(error, socket.gaierror):
+        return _LOOKUP_ERRORS.get(error.errno, "EAI_FAIL")
+    if isinstance(error, OSError) and error.errno is not None:
+        return error_name(error)
+    return f"{type(error).__name__}: {error}"
+
+
+class Service(abc.ABC):
+    """Serves `config` from the moment it is made. Raises ConfigError or ListenError, with nothing left open.
+
+    `filters` serve every exchange after those that the configuration asks for. `calls` are the
+    functions that a filter may `Ask` for, by name. `observer` gets a sequence of the notices of the kinds
+    in `watch` after each wake-up, and must not wait. `closed` is set once no connection is left after a
+    drain, or when the service is closed.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        materials: Materials | None,
+        filters: Sequence[Filter],
+        calls: Mapping[str, Function],
+        observer: Observer | None,
+        watch: Collection[Kind] = ALL_KINDS,
+        closed: Event,
+    ) -> None:
+        self._calls = dict(calls)
+        self._closed = closed
+        self._draining = False
+        self._armed = math.inf
+        self._clock = time.monotonic
+        now, wall = self._clock(), time.time()
+        self._wall_offset = wall - now
+        self._core = Core(
+            config,
+            materials or Materials(),
+            now=now,
+            wall=wall,
+            seed=int.from_bytes(os.urandom(8)),
+            entropy=os.urandom,
+            filters=filters,
+            watch=watch if observer is not None else (),
+        )
+        self._sockets = ListeningSockets(config.listeners)
+        self._driver = Driver(
+            self._core,
+            self._sockets.by_listener,
+            clock=self._clock,
+            resolve=self._resolve,
+            call=self._call,
+            cancel=self._cancel,
+            on_notices=observer,
+        )
+
+    # ---- for whoever embeds it ------------------------------------------------------------------------------
+
+    @property
+    def core(self) -> Core:
+        """The core, for its queries (`ledger()`); facts reach it through the service alone."""
+        return self._core
+
+    @property
+    def addresses(self) -> dict[str, list[Address]]:
+        """Where each listener listens, with the ports that the kernel chose."""
+        return {
+            name: [address_of(sock.getsockname()) for sock in sockets]
+            for name, sockets in self._sockets.by_listener.items()
+        }
+
+    @property
+    def address(self) -> Address:
+        """The first address of the first listener."""
+        return next(iter(self.addresses.values()))[0]
+
+    def reload(self, config: Config, materials: Materials | None = None) -> None:
+        """Change to `config`: what is in flight ends under the old one, and no connection is lost.
+
+        Raises ConfigError or ListenError, with nothing changed.
+        """
+        prepared = self._sockets.prepare(config.listeners)
+        try:
+            self._driver.tell(self._core.reconfigured, config, materials or Materials())
+        except BaseException:
+            self._sockets.discard(prepared)
+            raise
+        self._sockets.commit(prepared)
+        self._driver.listen(self._sockets.by_listener)
+        self._after()
+
+    def command(self, command: Any) -> None:
+        """Carry out an operator's command."""
+        self._tell(self._core.commanded, command)
+
+    # ---- for a binding --------------------------------------------------------------------------------------
+
+    def _ready(self) -> None:
+        """Call it when the driver's descriptor is readable."""
+        self._guard(self._driver.ready)
+
+    def _timer(self) -> None:
+        """Call it when the timer set by `_arm` has run down."""
+        self._armed = math.inf
+        now = self._clock()
+        drift = time.time() - now - self._wall_offset
+        if abs(drift) > DRIFT:
+            self._wall_offset += drift
+            self._tell(self._core.clock_adjusted, now + self._wall_offset)
+        deadline = self._driver.next_deadline()
+        if deadline is not None and deadline <= now:
+            self._guard(self._driver.timer_expired)
+        else:
+            self._after()  # it was set for a deadline that has moved since
+
+    def _request_drain(self, timeout: float | None) -> None:
+        """Take nothing new, end what is going on; after `timeout` seconds (None: as configured) cut the rest."""
+        self._draining = True
+        timeout = self._core.config.timeouts.drain if timeout is None else timeout
+        self._tell(partial(self._core.drain_requested, deadline=self._clock() + timeout))
+
+    def _tell(self, fact: Fact, *arguments: Any) -> None:
+        self._guard(self._driver.tell, fact, *arguments)
+
+    def _close(self) -> None:
+        """Cut what is left and release everything. What is still told, by work that is cancelled, changes nothing."""
+        self._armed = -math.inf
+        self._driver.close()
+        self._sockets.close()
+        self._closed.set()
+
+    # ---- what a binding gives -------------------------------------------------------------------------------
+
+    @abc.abstractmethod
+    def _arm(self, delay: float) -> None:
+        """Set the timer to run down in `delay` seconds, instead of when it was to."""
+
+    @abc.abstractmethod
+    def _run(self, handle: Handle, work: Callable[[], Any], completed: Fact, failed: Fact) -> None:
+        """Begin `work`; when it ends, `_tell(completed, handle, result)` or `_tell(failed, handle, reason(error))`."""
+
+    @abc.abstractmethod
+    def _cancel(self, handle: Handle) -> None:
+        """Stop what `_run` began, if it still goes on; it ends with `_tell(failed, handle, CANCELLED)`."""
+
+    @abc.abstractmethod
+    def _work(self, function: Function, arguments: Mapping[str, Any]) -> Callable[[], Any]:
+        """What `_run` needs to run a function of the user's."""
+
+    @abc.abstractmethod
+    def _getaddrinfo(self, host: str) -> Any:
+        """Work for `_run` that gives what `socket.getaddrinfo` does, for stream sockets."""
+
+    # ---- shared ---------------------------------------------------------------------------------------------
+
+    def _resolve(self, lookup: LookupId, host: str, port: int) -> None:
+        self._run(lookup, partial(self._getaddrinfo, host), self._looked_up, self._core.resolve_failed)
+
+    def _looked_up(self, lookup: LookupId, found: Sequence[Any], now: float) -> Sequence[Effect]:
+        hosts = dict.fromkeys(address_of(entry[4])[0] for entry in found)
+        return self._core.resolved(lookup, list(hosts), now)
+
+    def _call(self, call: CallId, name: str, arguments: Mapping[str, Any]) -> None:
+        function = self._calls.get(name)
+        if function is None:
+            self._driver.tell(self._core.call_failed, call, f"no function is registered as {name!r}")
+        else:
+            self._run(call, self._work(function, arguments), self._core.call_completed, self._core.call_failed)
+
+    def _guard(self, step: Callable[..., None], *arguments: Any) -> None:
+        """An exception here is a bug of ours. The driver has cut the connection that met it; the others go on."""
+        try:
+            step(*arguments)
+        except Exception:
+            _log.exception("a bug in proxycore, please report it")
+        self._after()
+
+    def _after(self) -> None:
+        """Set the timer earlier if need be; one that is set too early costs less than setting it each time."""
+        deadline = self._driver.next_deadline()
+        if deadline is not None and deadline < self._armed:
+            self._armed = deadline
+            self._arm(max(deadline - self._clock(), 0.0) + TICK)
+        if self._draining and self._core.is_drained:
+            self._closed.set()
