@@ -1,0 +1,464 @@
+"""Readers: bytes in, heads, content and ends out, pulled one at a time.
+
+    reader.receive(data)
+    while (event := reader.next_event()) is not None:
+        ...                 # a head; then, if it has content, bytes ... and one End
+
+Whoever stops calling `next_event` leaves the rest unread, and so a pipelined request waits for its
+turn as plain bytes; `buffered` says how many, and it is the caller's to stop reading the connection.
+
+Theory of operation
+-------------------
+What was received lies in `_data`, and `_at` is how far it has been consumed. As a rule all of it
+has been when more comes, and the new bytes take its place uncopied; only the beginning of a head or
+of trailers is kept and added to. A line between chunks that was cut in two is the exception: its
+beginning moves to `_line`, so that a block of content behind it isn't copied for its sake.
+
+`_state` is the method that reads next. It returns an event, or None when it needs more bytes; the
+states of one message follow each other (head, content, end), then comes `_then`.
+
+Content is handed on as it lies. Where several chunks lie in the same block they are joined into one
+piece, since a piece costs more to pass on than to copy; a piece is cut out of its block once.
+
+The first fault ends a reader: it is raised once, and from then on nothing is kept and nothing comes
+out (CVE-2024-49768: what is pipelined behind a bad message never runs).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from proxycore.mechanisms.http1 import strict
+from proxycore.mechanisms.http1.codec import Codec
+from proxycore.words.errors import Malformed, Refused
+from proxycore.words.messages import UNKNOWN, End, RequestHead, ResponseHead
+
+_State = Callable[[Any], Any]
+
+_CRLF = b"\r\n"
+
+_OVERHEAD_MAX = 16 * 1024
+"""How far the lines of chunks may outgrow their content, in bytes (CVE-2023-39326). Go's measure: each
+chunk may cost 16 bytes and twice its size; what is above adds up, what is below pays it back."""
+
+_OVERHEAD_FREE = 16
+
+
+class _Reader:
+    """What requests and responses share: the buffer, and content."""
+
+    __slots__ = (
+        "_at",
+        "_codec",
+        "_data",
+        "_fault",
+        "_in_chunk",
+        "_left",
+        "_limits",
+        "_line",
+        "_overhead",
+        "_searched",
+        "_state",
+        "_then",
+        "_trailer_limits",
+        "_watch",
+    )
+
+    def __init__(self, codec: Codec, limits: strict.HeadLimits, trailer_limits: strict.HeadLimits) -> None:
+        self._codec = codec
+        self._limits = limits
+        self._trailer_limits = trailer_limits
+        self._data: bytes | bytearray = b""
+        self._at = 0
+        self._searched = 0  # bytes after `_at` in which the end of a head doesn't begin
+        self._watch: strict.HeadWatch | None = None
+        self._line = b""
+        self._left = 0  # bytes still to come of the content, or of this chunk
+        self._in_chunk = False  # the CR LF after its bytes hasn't been read
+        self._overhead = 0
+        self._fault: Refused | None = None
+        self._state: _State = _Reader._drop
+        self._then: _State = _Reader._drop
+
+    def __repr__(self) -> str:
+        return (
+            f"{self.__class__.__name__}({self._state.__name__.removeprefix('_')}, buffered={self.buffered}, "
+            f"left={self._left}, then={self._then.__name__.removeprefix('_')})"
+        )
+
+    @property
+    def buffered(self) -> int:
+        """Bytes received and not yet handed on."""
+        return len(self._data) - self._at + len(self._line)
+
+    def receive(self, data: bytes) -> None:
+        """Take bytes of the connection. Then call `next_event` until it gives None."""
+        held = self._data
+        if self._state is _Reader._drop:
+            return
+        if self._at == len(held):
+            self._data = data
+        elif isinstance(held, bytearray):
+            del held[: self._at]
+            held += data
+        else:
+            self._data = bytearray(memoryview(held)[self._at :])
+            self._data += data
+        self._at = 0
+
+    def take_rest(self) -> bytes:
+        """Give up the bytes that weren't read: they are a tunnel's. The reader has ended."""
+        rest = self._line + bytes(self._data[self._at :])
+        self._end()
+        return rest
+
+    def _end(self) -> None:
+        self._state = self._then = _Reader._drop
+        self._data = self._line = b""
+        self._at = 0
+        self._watch = None
+
+    def _drop(self) -> None:
+        """Nothing that comes here is read, or kept."""
+        self._data = b""
+        self._at = 0
+
+    def _raise_fault(self) -> None:
+        """What was read before the fault has been handed on; now it is its turn."""
+        assert self._fault is not None
+        raise self._fault
+
+    # ---- blocks of lines -----------------------------------------------------------------------------------------
+
+    def _take_block(self, limits: strict.HeadLimits, leading: int) -> bytes | None:
+        """Consume the bytes up to an empty line and that; None while it isn't here."""
+        data, at = self._data, self._at
+        end = data.find(b"\r\n\r\n", at + self._searched)
+        if end < 0:
+            if self._watch is None:
+                self._watch = strict.HeadWatch(limits, leading)
+            self._watch.look(data[at:] if at else data)
+            # Three bytes of the four may be here already.
+            self._searched = max(len(data) - at - 3, 0)
+            return None
+        self._searched = 0
+        self._watch = None
+        return self._cut(at, end + 4)
+
+    def _cut(self, start: int, end: int) -> bytes:
+        """Consume up to `end`; give the bytes from `start`, uncopied if they are all there is."""
+        data = self._data
+        if end == len(data):
+            self._data = b""
+            self._at = 0
+            if start == 0 and isinstance(data, bytes):
+                return data
+        else:
+            self._at = end
+        return data[start:end] if isinstance(data, bytes) else bytes(memoryview(data)[start:end])
+
+    # ---- content -------------------------------------------------------------------------------------------------
+
+    def _begin_content(self, length: int, then: _State) -> None:
+        self._then = then
+        if length == UNKNOWN:
+            self._overhead = 0
+            self._state = _Reader._read_chunks
+        else:
+            self._left = length
+            self._state = _Reader._read_length
+
+    def _end_content(self, end: End) -> End:
+        self._state = self._then
+        return end
+
+    def _read_length(self) -> bytes | End | None:
+        left = self._left
+        if not left:
+            return self._end_content(End())
+        here = len(self._data) - self._at
+        if not here:
+            return None
+        taken = here if here < left else left
+        self._left = left - taken
+        return self._cut(self._at, self._at + taken)
+
+    def _read_until_close(self) -> bytes | None:
+        return self._cut(self._at, len(self._data)) if self._at < len(self._data) else None
+
+    def _read_chunks(self) -> bytes | End | None:
+        data = self._data
+        pieces: list[tuple[int, int]] = []
+        try:
+            while self._left or self._begin_chunk():
+                at = self._at
+                taken = min(self._left, len(data) - at)
+                if not taken:
+                    break
+                pieces.append((at, at + taken))
+                self._at = at + taken
+                self._left -= taken
+        except Refused as fault:
+            if not pieces:
+                raise
+            self._fault = fault
+            self._state = _Reader._raise_fault
+        if len(pieces) == 1 and pieces[0][1] == self._at:
+            return self._cut(*pieces[0])
+        if self._at == len(data):
+            self._data = b""
+            self._at = 0
+        if pieces:
+            view = memoryview(data)
+            return b"".join([view[start:end] for start, end in pieces])
+        return self._read_trailers() if self._state is _Reader._read_trailers else None
+
+    def _begin_chunk(self) -> bool:
+        """Read the lines before a chunk's bytes. False when they aren't all here, or the last chunk came."""
+        if self._in_chunk:
+            line = self._take_line(2)
+            if line is None:
+                return False
+            # Both bytes are looked at, never skipped (CVE-2025-43859).
+            if line != _CRLF:
+                raise Refused(400, "a chunk longer than its size")
+            self._in_chunk = False
+        line = self._take_line(strict.CHUNK_LINE_MAX)
+        if line is None:
+            return False
+        size = strict.read_chunk_size(line)
+        if not size:
+            self._state = _Reader._read_trailers
+            return False
+        self._overhead = max(self._overhead + len(line) + 2 - _OVERHEAD_FREE - 2 * size, 0)
+        if self._overhead > _OVERHEAD_MAX:
+            raise Refused(400, "chunks that are mostly overhead")
+        self._left = size
+        self._in_chunk = True
+        return True
+
+    def _take_line(self, limit: int) -> bytes | None:
+        """Consume a line of at most `limit` bytes, its LF included; None while it isn't all here."""
+        data, at, begun = self._data, self._at, self._line
+        end = data.find(b"\n", at, at + limit - len(begun)) + 1
+        if not end:
+            if len(data) - at + len(begun) >= limit:
+                # Whatever follows, it is no line that we take; the caller says which it waited for.
+                end = at + limit - len(begun)
+            else:
+                self._line = begun + data[at:]
+                self._at = len(data)
+                return None
+        self._line = b""
+        self._at = end
+        return begun + data[at:end]
+
+    def _read_trailers(self) -> End | None:
+        data, at = self._data, self._at
+        if data.startswith(_CRLF, at):
+            self._cut(at, at + 2)
+            self._watch = None
+            self._searched = 0
+            return self._end_content(End())
+        if len(data) == at:
+            return None
+        block = self._take_block(self._trailer_limits, 0)
+        if block is None:
+            return None
+        return self._end_content(End(strict.read_trailers(block, self._trailer_limits)))
+
+
+class RequestReader(_Reader):
+    """Reads the requests of one downstream connection, over `scheme`.
+
+    The limits are `[limits] request_head`, `request_target`, `header_fields` and `trailers`.
+    """
+
+    __slots__ = ("_blank_seen", "_scheme")
+
+    def __init__(
+        self,
+        codec: Codec,
+        *,
+        max_head: int,
+        max_target: int,
+        max_fields: int,
+        max_trailers: int,
+        scheme: bytes = b"http",
+    ) -> None:
+        super().__init__(
+            codec,
+            strict.HeadLimits(size=max_head, fields=max_fields, target=max_target),
+            strict.HeadLimits(size=max_trailers, fields=max_fields),
+        )
+        self._scheme = scheme
+        self._blank_seen = False
+        self._state = RequestReader._read_head
+
+    @property
+    def mid_head(self) -> bool:
+        """Whether a head has begun and isn't whole. Ask after `next_event` gave None."""
+        return self._state is RequestReader._read_head and self._at < len(self._data)
+
+    @property
+    def mid_content(self) -> bool:
+        """Whether a head has been handed on whose End hasn't."""
+        return self._state not in (RequestReader._read_head, _Reader._drop)
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing will come any more: after a fault, or the last request of the connection."""
+        return self._state is _Reader._drop
+
+    def next_event(self) -> RequestHead | bytes | End | None:
+        """The next head, piece of content or End; None when more bytes are needed.
+
+        A head without content (`has_content`) is the whole message: no End follows. Raises Refused,
+        once: the request can't be read, nor can what comes after it.
+        """
+        try:
+            event: RequestHead | bytes | End | None = self._state(self)
+        except Refused:
+            self._end()
+            raise
+        return event
+
+    def _read_head(self) -> RequestHead | None:
+        data, at = self._data, self._at
+        if at == len(data):
+            return None
+        if not self._blank_seen and data.startswith(_CRLF, at):
+            # RFC 9112 section 2.2: old clients send an empty line after a POST. One is ignored.
+            self._blank_seen = True
+            self._cut(at, at + 2)
+            self._watch = None
+            self._searched = 0
+        head = self._take_block(self._limits, 1)
+        if head is None:
+            return None
+        request = strict.read_request(head, self._codec, self._limits, self._scheme)
+        self._blank_seen = False
+        # RFC 9112 section 9.6: after `close` nothing is a request. (After an offer to change the protocol the
+        # bytes may be that protocol's: they are kept until it is clear.)
+        then = RequestReader._read_head if request.persistent or request.upgrade else _Reader._drop
+        if request.length > 0 or request.length == UNKNOWN:
+            self._begin_content(request.length, then)
+        else:
+            self._state = then
+        return request
+
+
+class ResponseReader(_Reader):
+    """Reads the responses of one upstream connection. Call `expect` before each.
+
+    `max_interim` is the number of 1xx heads that one request may draw.
+    """
+
+    __slots__ = ("_eof", "_interim", "_max_interim", "_method", "_upgrade")
+
+    def __init__(self, codec: Codec, *, max_head: int, max_fields: int, max_trailers: int, max_interim: int) -> None:
+        super().__init__(
+            codec,
+            strict.HeadLimits(size=max_head, fields=max_fields),
+            strict.HeadLimits(size=max_trailers, fields=max_fields),
+        )
+        self._max_interim = max_interim
+        self._interim = 0
+        self._method = b""
+        self._upgrade: bytes | None = None
+        self._eof = False
+        self._state = ResponseReader._keep
+
+    @property
+    def idle(self) -> bool:
+        """Whether the response was read to its end, and none is expected."""
+        return self._state is ResponseReader._keep
+
+    @property
+    def idle_excess(self) -> bool:
+        """Whether bytes came that no request asked for: never use this connection again."""
+        return self._state is ResponseReader._keep and self._at < len(self._data)
+
+    def expect(self, method: bytes, upgrade: bytes | None = None) -> None:
+        """A request is being sent: with `method`, and offering the protocol `upgrade`.
+
+        Raises Malformed when bytes are here already, which are no answer to it.
+        """
+        if self._at < len(self._data):
+            self._end()
+            raise Malformed("bytes before the request that they would answer")
+        self._method = method
+        self._upgrade = upgrade
+        self._interim = 0
+        self._state = ResponseReader._read_head
+
+    def eof_received(self) -> None:
+        """The upstream has ended its side. Then call `next_event` until it gives None.
+
+        After all bytes it gives the End of content that lasts until the close, or raises Malformed
+        when a response was cut short.
+        """
+        self._eof = True
+
+    def next_event(self) -> ResponseHead | bytes | End | None:
+        """The next head, piece of content or End; None when more bytes are needed, or nothing is expected.
+
+        After an interim head (status below 200) the next head follows. A final head without content
+        (`has_content`) is the whole message: no End follows. After a 101 call `take_rest`. Raises
+        Malformed, once.
+        """
+        in_head = self._state is ResponseReader._read_head
+        try:
+            event: ResponseHead | bytes | End | None = self._state(self)
+            if event is None and self._eof:
+                event = self._read_eof()
+        except Refused as fault:
+            self._end()
+            raise strict.blame_upstream(fault, in_head=in_head) from None
+        except Malformed:
+            self._end()
+            raise
+        return event
+
+    def _keep(self) -> None:
+        """Nothing is expected: bytes that come now stay, as evidence, or as a tunnel's first."""
+
+    def _read_head(self) -> ResponseHead | None:
+        if self._at == len(self._data):
+            return None
+        head = self._take_block(self._limits, 1)
+        if head is None:
+            return None
+        response, until_close = strict.read_response(head, self._codec, self._limits, self._method)
+        if response.status < 200:
+            self._follow_interim(response)
+        elif not response.has_content:
+            self._state = ResponseReader._keep
+        elif until_close:
+            self._then = ResponseReader._keep
+            self._state = _Reader._read_until_close
+        else:
+            self._begin_content(response.length, ResponseReader._keep)
+        return response
+
+    def _follow_interim(self, response: ResponseHead) -> None:
+        if response.status == 101:
+            # Envoy's rule: nobody asked for it, or for this protocol.
+            if self._upgrade is None or response.upgrade != self._upgrade:
+                raise Malformed("a 101 that wasn't asked for", "http_upgrade_failed")
+            self._state = ResponseReader._tunnel
+            return
+        self._interim += 1
+        if self._interim > self._max_interim:
+            raise Malformed("too many interim responses")
+
+    def _tunnel(self) -> None:
+        """The bytes are another protocol's: `take_rest`."""
+
+    def _read_eof(self) -> End | None:
+        if self._state is _Reader._read_until_close:
+            return self._end_content(End())
+        if self._state in (ResponseReader._keep, ResponseReader._tunnel, _Reader._drop):
+            return None
+        raise Malformed("the response was cut short", "http_response_incomplete")
