@@ -1,6 +1,7 @@
 """The configuration: its frozen model, and how it is read from TOML, from dicts and from Python."""
 
 from proxycore.config.addresses import Bind, ServerUrl, parse_bind, parse_server_url
+from proxycore.config.loading import from_dict, load_toml
 from proxycore.config.model import (
     Access,
     Admin,
@@ -88,6 +89,8 @@ __all__ = [
     "Variable",
     "Waf",
     "WebSocket",
+    "from_dict",
+    "load_toml",
     "parse_bind",
     "parse_server_url",
     "parse_template",

@@ -203,6 +203,11 @@ def check_host_choice(text: str) -> str:
         return text
     if "." not in text and (meant := nearest(text, ("preserve", "upstream"))):
         raise Invalid(f'"{text}" is neither preserve nor upstream nor a host', meant)
+    return check_authority(text)
+
+
+def check_authority(text: str) -> str:
+    """A literal value of Host: a host, and a port if need be."""
     host = re.sub(r":[0-9]{1,5}$", "", text)
     addresses.check_host(host[1:-1] if host.startswith("[") and host.endswith("]") else host)
     return text
@@ -254,6 +259,7 @@ FIELD_VALUE = Text("text", check_field_value, empty=True)
 FIELD_TEMPLATE = Text("text with {variables}", check_field_template, empty=True)
 VARIABLE = Text("variable", check_variable)
 METHOD = Text("method", check_method)
+AUTHORITY = Text("host", check_authority)
 HOST = Text("host", check_host)
 HOST_PATTERN = Text("host, or *.domain", check_host_pattern)
 PATH_PATTERN = Text("path, or /prefix/*", check_path_pattern)

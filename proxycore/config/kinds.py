@@ -33,6 +33,12 @@ class Substituted(str):
     __slots__ = ()
 
 
+class Unset(str):
+    """A string whose environment variable is missing. That was told, and nothing more is to be said of it."""
+
+    __slots__ = ()
+
+
 class Kind(Generic[K]):
     """Reads what was given into a K to keep."""
 
@@ -47,6 +53,8 @@ class Kind(Generic[K]):
 
     def read(self, given: object, place: Place) -> K:
         """What to keep of `given`. What is wrong with it is noted at `place`."""
+        if isinstance(given, Unset):
+            return self.blank
         try:
             return self.parse(given, place)
         except Invalid as error:
@@ -69,7 +77,7 @@ def described(given: object) -> str:
     if isinstance(given, bool):
         return "true" if given else "false"
     if isinstance(given, int | float):
-        return str(given)
+        return str(given) if abs(given) < UNLIMITED else "this number"  # Python refuses to print very long ones
     if isinstance(given, Mapping):
         return "a table"
     return "a list" if isinstance(given, list | tuple) else f"a {type(given).__name__}"
@@ -86,7 +94,7 @@ class Flag(Kind[bool]):
             return given
         if isinstance(given, Substituted) and given in ("true", "false"):
             return given == "true"
-        meant = str(given).lower() if str(given).lower() in ("true", "false") else None
+        meant = given.lower() if isinstance(given, str) and given.lower() in ("true", "false") else None
         raise Invalid(f"{described(given)} is neither true nor false (without quotes)", meant)
 
 
@@ -111,9 +119,12 @@ class Integer(Kind[int]):
         if isinstance(given, bool) or not isinstance(given, int):
             raise Invalid(f"{described(given)} is no {self.name}")
         if self._off and given <= 0 and self._least > 0:
-            raise Invalid(f"{given} is below {self._least}", OFF)
+            raise Invalid(f"{described(given)} is below {self._least}", OFF)
         if not self._least <= given <= self._most:
-            raise Invalid(f"{given} is not between {self._least} and {self._most}")
+            bounds = (
+                f"between {self._least} and {self._most}" if self._most < UNLIMITED - 1 else f"{self._least} or more"
+            )
+            raise Invalid(f"{described(given)} is not {bounds}")
         return given
 
 
@@ -129,7 +140,7 @@ class Share(Kind[float]):
         if isinstance(given, bool) or not isinstance(given, int | float):
             raise Invalid(f"{described(given)} is no {self.name}")
         if not 0 <= given <= 1:
-            raise Invalid(f"{given} is no {self.name}", f"{given / 100:g}" if 1 < given <= 100 else None)
+            raise Invalid(f"{described(given)} is no {self.name}", f"{given / 100:g}" if 1 < given <= 100 else None)
         return float(given)
 
 
@@ -147,20 +158,21 @@ class Duration(Kind[float]):
         if isinstance(given, bool) or not isinstance(given, int | float):
             raise Invalid(f"{described(given)} is no {self.name}")
         if not place.from_python:
-            raise Invalid("a duration is text with a unit (ms, s, m, h, d)", f"{given}s")
-        return self._check(float(given))
+            raise Invalid("a duration is text with a unit (ms, s, m, h, d)", f"{described(given)}s")
+        if given != self._off and not 0 < given < UNLIMITED:
+            raise self._no_duration()
+        return float(given)
 
     def _parse_text(self, text: str) -> float:
         if text == OFF and self._off is not None:
             return self._off
-        return self._check(units.parse_duration(text))
-
-    def _check(self, seconds: float) -> float:
-        if seconds == self._off:
-            return seconds
-        if not 0 < seconds < math.inf:
-            raise Invalid("a duration is above zero", None if self._off is None else OFF)
+        seconds = units.parse_duration(text)
+        if not seconds:
+            raise self._no_duration()
         return seconds
+
+    def _no_duration(self) -> Invalid:
+        return Invalid("a duration is above zero", None if self._off is None else OFF)
 
 
 class Size(Kind[int]):
@@ -180,11 +192,11 @@ class Size(Kind[int]):
         elif isinstance(given, bool) or not isinstance(given, int):
             raise Invalid(f"{described(given)} is no {self.name}")
         elif not place.from_python:
-            raise Invalid("a size is text with a unit (B, KiB, MiB, GiB)", f"{given}B")
+            raise Invalid("a size is text with a unit (B, KiB, MiB, GiB)", f"{described(given)}B")
         else:
             count = given
         if not self._least <= count <= (UNLIMITED if self._off and place.from_python else UNLIMITED - 1):
-            raise Invalid(f"{given} is not at least {units.format_size(self._least)}", OFF if self._off else None)
+            raise Invalid(f"a size here is {units.format_size(self._least)} or more", OFF if self._off else None)
         return count
 
 
@@ -206,7 +218,7 @@ class RateOf(Kind[Rate]):
         elif isinstance(given, str):
             rate = units.parse_rate(given, of_bytes=self._of_bytes)
         else:
-            meant = f"{given}{'B' if self._of_bytes else ''}/s" if type(given) is int else None
+            meant = f"{described(given)}{'B' if self._of_bytes else ''}/s" if type(given) is int else None
             raise Invalid(f"{described(given)} is no {self.name}", meant)
         if rate != self._off and not (rate.count > 0 and 0 < rate.per < math.inf):
             raise Invalid("a rate is above zero", None if self._off is None else OFF)
@@ -224,7 +236,7 @@ class Statuses(Kind[StatusRange]):
             return given
         if isinstance(given, bool) or not isinstance(given, int | str):
             raise Invalid(f'{described(given)} is no status such as 200, "2xx", "200-299" or "any"')
-        return units.parse_statuses(str(given))
+        return units.parse_statuses(given if isinstance(given, str) else described(given))
 
 
 class Text(Kind[str]):
@@ -239,7 +251,7 @@ class Text(Kind[str]):
 
     def parse(self, given: object, place: Place) -> str:
         if not isinstance(given, str):
-            raise Invalid(f"{described(given)} is no {self.name}", str(given) if type(given) in (int, float) else None)
+            raise Invalid(f"{described(given)} is no {self.name}")
         if not given and not self._empty:
             raise Invalid("this is empty")
         return self._check(str(given)) if self._check else str(given)
@@ -251,7 +263,7 @@ class OneOf(Kind[K]):
     def __init__(self, words: Sequence[Any], *, off: bool = False) -> None:
         self._words: dict[object, K] = {word: word for word in words}
         self.blank = cast(K, words[0])
-        self.name = " | ".join(f'"{word}"' if isinstance(word, str) else str(word) for word in words)
+        self.name = f"one of {', '.join(map(described, words))}"
 
     def parse(self, given: object, place: Place) -> K:
         if isinstance(given, Substituted) and given.isdecimal() and len(given) < 10 and given not in self._words:
@@ -260,7 +272,10 @@ class OneOf(Kind[K]):
         if type(given) in (str, Substituted, int) and given in self._words:
             return self._words[given]
         texts = {str(word): word for word in self._words}
-        raise Invalid(f"{described(given)} is not one of {self.name}", nearest(str(given), texts))
+        raise Invalid(
+            f"{described(given)} is not {self.name}",
+            nearest(str(given) if isinstance(given, str) else described(given), texts),
+        )
 
 
 class Reference(Kind[str]):

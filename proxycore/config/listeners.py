@@ -63,7 +63,7 @@ class ListenerTls(Section):
 
 @section
 class Listener(Section):
-    """One of `[[listeners]]`."""
+    """One of `[[listeners]]`: an address or several, and what is spoken there."""
 
     name: Word = setting(forms.NAME, "Its name in routes, logs and metrics; else its first address.", default=DERIVED)
     bind: Words = setting(

@@ -61,7 +61,9 @@ class Problem:
     def __str__(self) -> str:
         where = self.source if self.line is None else f"{self.source}:{self.line}"
         hint = f'; did you mean "{self.suggestion}"?' if self.suggestion is not None else ""
-        return ": ".join(part for part in (where, self.place, self.message + hint) if part)
+        line = ": ".join(part for part in (where, self.place, self.message + hint) if part)
+        # A value may hold anything, and must not break the line or the terminal.
+        return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in line)
 
 
 class ConfigError(ValueError):
@@ -100,6 +102,11 @@ class Place:
     def at(self, *steps: str | int) -> Place:
         """The place of what stands below, collecting into the same findings."""
         return Place(self.path + steps, self.findings, from_python=self.from_python)
+
+    def is_sound(self, *steps: str | int) -> bool:
+        """Whether nothing was found wrong with what stands at `steps` below, nor within it."""
+        path = self.path + steps
+        return not any(finding.path[: len(path)] == path for finding in self.findings)
 
     def problem(self, message: str, suggestion: str | None = None) -> None:
         """Note that the value here is wrong."""

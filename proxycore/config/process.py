@@ -149,7 +149,7 @@ OptionalSeconds = Setting[str | float | None, float | None]
 
 @section
 class RouteTimeouts(Section):
-    """`timeouts` of a route: each overrides its namesake in `[timeouts]`; None leaves that in force."""
+    """`timeouts` of a route: each overrides its namesake in `[timeouts]`; without it, that stays in force."""
 
     connect: OptionalSeconds = setting(Duration(), "As `timeouts.connect`.", default=None)
     request_body: OptionalSeconds = setting(Duration(), "As `timeouts.request_body`.", default=None)
@@ -175,7 +175,7 @@ class Logging(Section):
     """`[logging]`: the access log, and the program's own log."""
 
     access: Word = setting(
-        Text("json | combined | off | template", forms.check_log_format),
+        Text('"json", "combined", "off" or a template', forms.check_log_format),
         'The line for each exchange: `json`, `combined`, `off`, or a template such as "{client_ip} {method} {status}".',
         default="json",
     )

@@ -54,34 +54,44 @@ _GROUP = re.compile(r"\$(?:([0-9]+)|\{([0-9]+)\})", re.ASCII)
 
 @section
 class Match(Section):
-    """`match`: all of its keys must hold; of a list, any value. An empty one matches every request."""
+    """`match`: all of its keys must hold; of a list, any value. An empty one matches every request.
 
-    listener: Words = setting(ListOf(Reference("listeners")), "Names of listeners.", default=())
+    What isn't given is an empty tuple. An empty list that is given is an error: whoever wrote it hardly
+    meant every request.
+    """
+
+    listener: Words = setting(ListOf(Reference("listeners"), least=1), "Names of listeners.", default=())
     scheme: Setting[Scheme | Sequence[Scheme], tuple[Scheme, ...]] = setting(
-        ListOf(OneOf[Scheme](get_args(Scheme))), "`http` or `https`, as the client used it.", default=()
+        ListOf(OneOf[Scheme](get_args(Scheme)), least=1), "`http` or `https`, as the client used it.", default=()
     )
     host: Words = setting(
-        ListOf(forms.HOST_PATTERN), "Host without port; `*.example.com` is every host below example.com.", default=()
+        ListOf(forms.HOST_PATTERN, least=1),
+        "Host without port; `*.example.com` is every host below example.com.",
+        default=(),
     )
     path: Words = setting(
-        ListOf(forms.PATH_PATTERN), "`/x` is that path alone, `/x/*` is /x and all below it.", default=()
+        ListOf(forms.PATH_PATTERN, least=1), "`/x` is that path alone, `/x/*` is /x and all below it.", default=()
     )
     path_regex: OptionalWord = setting(forms.REGEX, "A pattern that matches the whole path.", default=None)
-    method: Words = setting(ListOf(forms.METHOD), "Methods; GET implies HEAD.", default=())
+    method: Words = setting(ListOf(forms.METHOD, least=1), "Methods; GET implies HEAD.", default=())
     header: WordTable = setting(
-        TableOf(forms.MATCHED_FIELD_NAME, ListOf(forms.ANY_TEXT)),
+        TableOf(forms.MATCHED_FIELD_NAME, ListOf(forms.ANY_TEXT, least=1)),
         "Header fields and their values; `*` is any value.",
         default=Table(),
     )
     query: WordTable = setting(
-        TableOf(forms.TEXT, ListOf(forms.ANY_TEXT)), "Query parameters and their values; `*` is any.", default=Table()
+        TableOf(forms.TEXT, ListOf(forms.ANY_TEXT, least=1)),
+        "Query parameters and their values; `*` is any.",
+        default=Table(),
     )
     cookie: WordTable = setting(
-        TableOf(forms.FIELD_TOKEN, ListOf(forms.ANY_TEXT)), "Cookies and their values; `*` is any.", default=Table()
+        TableOf(forms.FIELD_TOKEN, ListOf(forms.ANY_TEXT, least=1)),
+        "Cookies and their values; `*` is any.",
+        default=Table(),
     )
-    client_ip: Networks = setting(ListOf(NetworkOf()), "Networks of the client.", default=())
+    client_ip: Networks = setting(ListOf(NetworkOf(), least=1), "Networks of the client.", default=())
     any: Setting[Match | Mapping[str, Any] | Sequence[Match | Mapping[str, Any]], tuple[Match, ...]] = setting(
-        ListOf(Nested(lambda: Match)), "Matches of which at least one must hold.", default=()
+        ListOf(Nested(lambda: Match), least=1), "Matches of which at least one must hold.", default=()
     )
     not_: Setting[Match | Mapping[str, Any] | None, Match | None] = setting(
         Nested(lambda: Match), "A match that must not hold.", default=None
@@ -243,18 +253,21 @@ class WebSocket(Section):
 
     max_message: Bytes = setting(Size(), "A larger message closes with 1009.", default="1MiB")
     ping_interval: Seconds = setting(Duration(), "How often an idle peer is pinged.", default="30s")
-    origins: Words = setting(ListOf(forms.ORIGIN), "Origins that may connect; none given: all may.", default=())
+    origins: Words = setting(
+        ListOf(forms.ORIGIN, least=1), "Origins that may connect; none given: all may.", default=()
+    )
 
 
 @section
 class Access(Section):
     """`access`: with `allow`, all else is denied; with `deny` alone, all else is allowed."""
 
-    allow: Networks = setting(ListOf(NetworkOf()), "Networks of clients that may come.", default=())
-    deny: Networks = setting(ListOf(NetworkOf()), "Networks of clients that may not, even if allowed.", default=())
+    allow: Networks = setting(ListOf(NetworkOf(), least=1), "Networks of clients that may come.", default=())
+    deny: Networks = setting(
+        ListOf(NetworkOf(), least=1), "Networks of clients that may not, even if allowed.", default=()
+    )
 
     def check(self, place: Place) -> None:
-        # An empty `allow`, perhaps left so by a mistake, must not open what it meant to close.
         if not self.allow and not self.deny:
             place.problem("give at least one network in allow or deny")
 

@@ -119,7 +119,7 @@ def _option(cls: type[Section], field: dataclasses.Field[Any]) -> Option:
     initial = field.default
     if initial is DERIVED:
         initial = kind.blank
-    elif initial is not MISSING and initial is not None:
+    elif initial not in (MISSING, None, ()):  # () is "not given" also where an empty list would be wrong
         place = Place(from_python=True)
         initial = kind.read(initial, place)
         assert not place.findings, (cls, field.name, place.findings)
@@ -154,9 +154,13 @@ def _settle(instance: Section, given: Mapping[str, object], place: Place) -> Non
     """Read every setting of `instance` from `given` (by key), then complete and check it."""
     sound = not any(finding.path[:-1] == place.path for finding in place.findings)
     for option in instance._options:
+        value = given.get(option.key, option.default)
+        if value is option.default and not option.required:
+            object.__setattr__(instance, option.attribute, option.initial)
+            continue
         known = len(place.findings)
         below = place.at(option.key)
-        object.__setattr__(instance, option.attribute, _settled(option, given, below))
+        object.__setattr__(instance, option.attribute, _read_value(option, value, below))
         # What is wrong within a section that stands here is that section's own affair.
         new = place.findings[known:]
         sound = sound and not any(f.path == below.path or not option.kind.holds_sections for f in new)
@@ -166,10 +170,7 @@ def _settle(instance: Section, given: Mapping[str, object], place: Place) -> Non
         instance.check(place)
 
 
-def _settled(option: Option, given: Mapping[str, object], place: Place) -> object:
-    value = given.get(option.key, option.default)
-    if value is option.default and not option.required:
-        return option.initial
+def _read_value(option: Option, value: object, place: Place) -> object:
     if value is not MISSING:
         return option.kind.read(value, place)
     # A key that was misspelt is one problem, not two.
@@ -211,8 +212,10 @@ class Nested(Kind[S]):
         cls = self.section
         if isinstance(given, cls):
             return given if name is None else _named(given, name, place)
-        if not isinstance(given, Mapping):
-            place.problem(f"{described(given)} is no table")
+        if not isinstance(given, Mapping) or len(place.path) > MAX_DEPTH:
+            place.problem(
+                "this is nested too deep" if isinstance(given, Mapping) else f"{described(given)} is no table"
+            )
             given = {}
             place = Place()
         return read_section(cls, given, place, name)
@@ -238,6 +241,9 @@ def renamed(given: S, name: str) -> S:
         object.__setattr__(instance, attribute, value)
     return instance
 
+
+MAX_DEPTH = 64
+"""Steps from the top of a configuration. Matches may hold matches; nobody needs this many."""
 
 Seconds = Setting[str | float, float]
 Bytes = Setting[str | int, int]

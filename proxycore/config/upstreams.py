@@ -117,9 +117,7 @@ class HealthCheck(Section):
     )
     method: Word = setting(forms.METHOD, "Method of the request.", default="GET")
     path: Word = setting(forms.REQUEST_PATH, "Path of the request, with its query.", default="/")
-    host: OptionalWord = setting(
-        Text("host", forms.check_host_choice), "Host of the request; else the server's own.", default=None
-    )
+    host: OptionalWord = setting(forms.AUTHORITY, "Host of the request; else the server's own.", default=None)
     headers: Setting[Mapping[str, str], Table[str, str]] = setting(
         TableOf(forms.EDITED_FIELD_NAME, forms.FIELD_VALUE), "Further headers of the request.", default=Table()
     )
@@ -234,7 +232,7 @@ class Upstream(Section):
         default="off",
     )
     host: Word = setting(
-        Text("preserve | upstream | host", forms.check_host_choice),
+        Text('"preserve", "upstream" or a host', forms.check_host_choice),
         "The Host that servers see: the client's (`preserve`), the url's (`upstream`), or a literal.",
         default="preserve",
     )
