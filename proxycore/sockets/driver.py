@@ -247,6 +247,7 @@ class Driver:
                 effects = fact(*arguments, clock())
             except Exception:
                 self._abandon(arguments)
+                self._tell_arisen()
                 raise
             if effects:
                 self._perform(effects)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from proxycore.words.effects import Close, Connect, Effect, Send, SendEof
-from proxycore.words.ids import Address, ConnId
+from proxycore.words.ids import Address, ConnId, LookupId
 
 Fact = tuple[Any, ...]
 
@@ -20,6 +20,7 @@ class Recorder:
         self.deadline: float | None = None
         self.last_conn = 0
         self.inside = False
+        self.notices: list[str] = []
 
     def tell(self, *fact: Any) -> Sequence[Effect]:
         assert not self.inside, "entered again"
@@ -70,6 +71,9 @@ class Recorder:
     def timer_expired(self, now: float) -> Sequence[Effect]:
         return self.tell("timer_expired")
 
+    def resolved(self, lookup: LookupId, addresses: Sequence[str], now: float) -> Sequence[Effect]:
+        return self.tell("resolved", lookup, addresses)
+
     def performed(self, effects: Sequence[Effect], now: float) -> Sequence[Effect]:
         """No fact of the design: how a test has the driver perform effects."""
         return effects
@@ -82,7 +86,8 @@ class Recorder:
         return self.deadline
 
     def take_notices(self, now: float) -> Sequence[Any]:
-        return ()
+        taken, self.notices = self.notices, []
+        return taken
 
 
 class Echo(Recorder):
