@@ -1,0 +1,1 @@
+"""Starts proxies and an origin, puts load on them, and says what it cost (standard library only)."""

@@ -1,0 +1,1 @@
+"""The proxies that can be measured: one small file for each family."""
