@@ -69,7 +69,6 @@ class Core:
         self._take(config, materials or Materials())
 
     # ---- facts
-"""
 
     def data_received(self, conn: ConnId, data: bytes, now: float) -> Sequence[Effect]:
         """`data` arrived on `conn`: at least one byte."""
@@ -169,13 +168,13 @@ class Core:
         if plan is None or plan.is_closing:
             engine.effects.append(Abort(conn))
             return self._leave()
-        client = peer[0] if isinstance(peer, tuple) else "unix"
-        count_of_client = self._clients.get(client, 0) + 1
-        if count_of_client > engine.plan.limits.connections_per_client:
+        who = plan.peer(peer)
+        of_client = self._clients.get(who.ip, 0) + 1
+        if of_client > engine.plan.limits.connections_per_client:
             engine.effects.append(Abort(conn))
             return self._leave()
-        self._clients[client] = count_of_client
-        connection = DownstreamConnection(engine, conn, plan, plan.identify(peer))
+        self._clients[who.ip] = of_client
+        connection = DownstreamConnection(engine, conn, plan, who)
         engine.endpoints[conn] = self._downstreams[conn] = connection
         engine.downstream_count += 1
         if engine.downstream_count >= engine.plan.limits.connections:
@@ -267,6 +266,11 @@ class Core:
 
     # ---- queries
 
+    @property
+    def config(self) -> Config:
+        """The configuration in force."""
+        return self._engine.plan.config
+
     def next_conn_id(self) -> ConnId:
         """A number for a connection that was just accepted."""
         return ConnId(self._engine.mint())
@@ -329,7 +333,7 @@ class Core:
     def _take(self, config: Config, materials: Materials) -> None:
         """Put a configuration in force. Nothing changes before it has been compiled whole."""
         engine = self._engine
-        plan = Plan(config, materials, self._filters, engine)
+        plan = Plan(config, materials, self._filters)
         before: Plan | None = getattr(engine, "plan", None)
         engine.plan = plan
         for name, upstream in config.upstreams.items():
@@ -355,7 +359,7 @@ class Core:
                 listener.is_closing = True
                 engine.effects.append(StopAccepting(name))
         for connection in list(self._downstreams.values()):
-            connection.reconfigured(plan.listeners.get(connection.identity.listener))
+            connection.reconfigured(plan.listeners.get(connection.listener))
         if any(listener.is_closing for listener in before.listeners.values()):
             self._drain_clock.set(engine.now + plan.timeouts.drain)
 
@@ -381,7 +385,7 @@ class Core:
 
     def _forget_client(self, connection: DownstreamConnection) -> None:
         """A client's connection is gone: it counts no more, and others may be accepted again."""
-        client = connection.identity.peer
+        client = connection.peer.ip
         remaining = self._clients.get(client, 0) - 1
         if remaining > 0:
             self._clients[client] = remaining

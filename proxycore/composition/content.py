@@ -13,16 +13,16 @@ class RequestContent:
     back for another try.
     """
 
-    __slots__ = ("_kept", "_kept_size", "_pieces", "_replay_limit", "is_done", "trailers", "waiting")
+    __slots__ = ("_kept", "_kept_size", "_pieces", "is_done", "replay_limit", "trailers", "waiting")
 
-    def __init__(self, replay_limit: int) -> None:
+    def __init__(self) -> None:
         self.waiting = 0
         self.is_done = False
         self.trailers: list[Field] = []
         self._pieces: list[bytes] = []
         self._kept: list[bytes] | None = []
         self._kept_size = 0
-        self._replay_limit = replay_limit
+        self.replay_limit = 0
 
     @property
     def can_rewind(self) -> bool:
@@ -57,7 +57,7 @@ class RequestContent:
         if self._kept is None:
             return
         self._kept_size += len(data)
-        if self._kept_size > self._replay_limit:
+        if self._kept_size > self.replay_limit:
             self._kept = None
         else:
             self._kept.append(data)

@@ -25,13 +25,13 @@ from proxycore.mechanisms.http1 import writer
 from proxycore.mechanisms.timers import Timer
 from proxycore.words.errors import Refused
 from proxycore.words.ids import ConnId
-from proxycore.words.messages import UNKNOWN, Field, Headers, RequestHead, ResponseHead
+from proxycore.words.messages import Field, Headers, RequestHead, ResponseHead
 from proxycore.words.notices import ConnectionEnded
 
 if TYPE_CHECKING:
     from proxycore.composition.engine import Engine
     from proxycore.composition.plan import ListenerPlan
-    from proxycore.policies.forwarding import Identity
+    from proxycore.policies.forwarding import Peer
 
 LINGER_BYTES = 256 * 1024
 """What is read and discarded at most after an early answer, before the connection is closed all the same."""
@@ -59,19 +59,21 @@ class DownstreamConnection:
         "_reading_body",
         "_served",
         "_since",
-        "identity",
         "is_draining",
+        "listener",
+        "peer",
         "state",
         "wire",
     )
 
-    def __init__(self, engine: Engine, conn: ConnId, listener: ListenerPlan, identity: Identity) -> None:
+    def __init__(self, engine: Engine, conn: ConnId, listener: ListenerPlan, peer: Peer) -> None:
         self._engine = engine
         self._listener = listener
-        self.identity = identity
+        self.listener = listener.name
+        self.peer = peer
         self.wire = Wire(engine, conn, self, engine.plan.limits.buffer)
         self.state = "idle"
-        self._reader = engine.plan.request_reader()
+        self._reader = engine.plan.request_reader(listener.scheme)
         self._exchange: Exchange | None = None
         self._clock = Timer(engine.timers, self._expired)
         self._clock.set(engine.now + engine.plan.timeouts.request_head)
@@ -131,7 +133,7 @@ class DownstreamConnection:
         engine = self._engine
         seconds = engine.now - self._since
         engine.notify(
-            ConnectionEnded(engine.wall, self.identity.listener, self.identity.peer, seconds, error or "closed")
+            ConnectionEnded(engine.wall, self.listener, self.peer.ip, seconds, error or "closed")
         )
 
     def blocked(self) -> None:
@@ -200,7 +202,6 @@ class DownstreamConnection:
         self._persistent = (
             head.persistent and self._served < plan.limits.requests_per_connection and not self.is_draining
         )
-        head.scheme = self._listener.scheme
         self._exchange = exchange = Exchange(engine, self, head, plan)
         if head.has_content:
             self._reading_body = True
@@ -251,26 +252,33 @@ class DownstreamConnection:
     def send_interim(self, head: ResponseHead) -> None:
         assert self._exchange is not None
         if self._exchange.request.version != b"1.0":
-            self.wire.write(writer.response_head(head))
+            self._write_head(self._exchange.request, head)
 
     def send_head(self, head: ResponseHead) -> None:
         exchange = self._exchange
         assert exchange is not None
         request = exchange.request
-        if not exchange.request_is_whole or self._half_closed:
+        if not exchange.request_is_whole or (self._half_closed and not self._reader.buffered):
             self._persistent = False
-        self._chunked = False
-        if head.length == UNKNOWN and head.has_content:
-            # An HTTP/1.0 client knows no chunks: the end of the connection is the end of the content.
-            self._chunked = request.version != b"1.0"
-            if not self._chunked:
-                self._persistent = False
-        head.persistent = self._persistent
-        self.wire.write(writer.response_head(head, to_version=request.version, chunked=self._chunked))
+        self._chunked = writer.is_chunked(head, request.version)
+        if writer.ends_by_close(head, request.version):
+            self._persistent = False
+        self._write_head(request, head)
+
+    def _write_head(self, request: RequestHead, head: ResponseHead) -> None:
+        self.wire.write(
+            writer.response_head(
+                head,
+                request_method=request.method,
+                request_version=request.version,
+                persistent=self._persistent,
+            )
+        )
 
     def send_data(self, data: bytes) -> None:
         if self._chunked:
-            writer.write_chunk(self.wire.write, data)
+            for piece in writer.chunk(data):
+                self.wire.write(piece)
         else:
             self.wire.write(data)
 
@@ -315,10 +323,10 @@ class DownstreamConnection:
         self.state = DOWNSTREAM[self.state]["upgrade"]
         self._clock.clear()
         self.wire.open(BUFFER)
-        self.wire.write(writer.response_head(head))
+        assert self._exchange is not None
+        self._write_head(self._exchange.request, head)
         rest = self._reader.take_rest()
         if rest:
-            assert self._exchange is not None
             self._exchange.tunnel_from_client(rest)
 
     def send_raw(self, data: bytes) -> None:

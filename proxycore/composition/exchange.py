@@ -30,7 +30,7 @@ from proxycore.composition.filters import Ask, NeedBody, Reject, Respond, Retry,
 from proxycore.composition.holds import CallHold, ContentHold, SignalHold
 from proxycore.composition.tables import EXCHANGE
 from proxycore.mechanisms.timers import Timer
-from proxycore.policies.forwarding import outbound
+from proxycore.policies.forwarding import Client, Peer, chosen_host, outbound
 from proxycore.policies.local_responses import local_response, proxy_status
 from proxycore.policies.paths import NormalPath, normalise
 from proxycore.policies.trace import Trace
@@ -46,7 +46,6 @@ if TYPE_CHECKING:
     from proxycore.composition.upstreams import ServerState, UpstreamState
     from proxycore.composition.wire import Wire
     from proxycore.config import Timeouts
-    from proxycore.policies.forwarding import Identity
 
 _WINDOWS = {
     "deciding": "request",
@@ -75,7 +74,8 @@ _COMPLETED = Outcome("completed")
 class DownstreamSide(Protocol):
     """The client's side of one exchange. Nothing written here calls back before it returns, but `blocked`."""
 
-    identity: Identity
+    peer: Peer
+    listener: str
     wire: Wire
 
     def send_interim(self, head: ResponseHead) -> None: ...
@@ -118,12 +118,12 @@ class Exchange:
         "_upstream_state",
         "balance_key",
         "began",
+        "client",
         "connected",
         "downstream",
         "ended",
         "first_byte",
         "id",
-        "identity",
         "path",
         "plan",
         "queued",
@@ -150,9 +150,11 @@ class Exchange:
         self.id = number
         self._engine = engine
         self.downstream = downstream
-        self.identity = downstream.identity
         self.request = request
         self.plan = plan
+        self.trace: Trace | None = plan.trace
+        self.client: Client = downstream.peer.client_of(request, self.trace)
+        request.scheme = self.client.scheme
         self.route: RoutePlan = plan.unrouted
         self.timeouts: Timeouts = plan.timeouts
         self.state = "deciding"
@@ -166,7 +168,6 @@ class Exchange:
         self.tried: tuple[ServerState, ...] = ()
         self.wants_fresh = False
         self.balance_key: bytes | None = None
-        self.trace: Trace | None = plan.trace
         self.queued: float | None = None
         self.connected: float | None = None
         self.first_byte: float | None = None
@@ -189,11 +190,6 @@ class Exchange:
         """Unique for each exchange, here and (by its random start) among processes."""
         return f"{self._engine.request_id_prefix}{self.id:012x}"
 
-    @property
-    def client_ip(self) -> str:
-        """Who asks, as far as `trusted_proxies` lets us believe it."""
-        return self.identity.client_ip(self.request)
-
     def local(self, owner: Filter) -> dict[str, Any]:
         """What `owner` keeps for this exchange."""
         if self._locals is None:
@@ -206,7 +202,7 @@ class Exchange:
         """Decide what becomes of the request. The exchange may have ended when this returns."""
         request = self.request
         if request.has_content:
-            self._content = RequestContent(self.plan.replay_limit)
+            self._content = RequestContent()
             if request.length > self.plan.limits.request_body:
                 return self.refuse(Refused(413, "The request's content is too long."), "limits.request_body")
         try:
@@ -297,10 +293,11 @@ class Exchange:
 
     def _choose_route(self) -> bool:
         assert self.path is not None
-        plan = self.plan
-        identity = self.identity
         try:
-            route = plan.find_route(self.request, self.path, identity, self.trace)
+            route = self.plan.find_route(self)
+        except Refused as refused:
+            self.refuse(refused, "path")
+            return False
         except Exception:
             # A matcher that fails costs one request (SECURITY: CVE-2024-21536).
             self._engine.fault(f"routing, in exchange {self.id}")
@@ -332,6 +329,8 @@ class Exchange:
                 self._upstream_state = None
                 return self.reject(Reject(503, "This service has all the work it can take.", rule="max_exchanges"))
             upstream.in_flight += 1
+            if self._content is not None:
+                self._content.replay_limit = upstream.config.retries.replay_body
         lease = upstream.lease(self)
         if lease is None:
             self.state = EXCHANGE[self.state]["queue"]
@@ -375,7 +374,16 @@ class Exchange:
     def _send_request(self, lease: UpstreamConnection) -> None:
         route = self.route
         try:
-            head = outbound(self.request, self.identity, route.target(self), lease.server.host)
+            request = self.request
+            host = lease.server.upstream.config.host
+            head = outbound(
+                request,
+                self.client,
+                target=request.target if route.rewrite is None else route.rewrite(request.target),
+                authority=request.authority or lease.server.host
+                if host == "preserve"
+                else chosen_host(host, request.authority, lease.server.host),
+            )
             if route.request_edits is not None:
                 route.request_edits.apply(head.headers, self)
             for step in route.chain.on_upstream_request:
@@ -630,10 +638,6 @@ class Exchange:
 
     # ---- tunnels
 
-    def accepts_upgrade(self, head: ResponseHead) -> bool:
-        """Whether a 101 answers what this client asked for (RFC 9110 section 7.8)."""
-        return self.request.upgrade is not None and head.upgrade == self.request.upgrade
-
     def upgraded(self, head: ResponseHead, rest: bytes) -> None:
         """The server switched protocols: from here on, bytes are passed as they come."""
         self.state = EXCHANGE[self.state]["upgrade"]
@@ -833,10 +837,10 @@ class Exchange:
         headers = request.headers
         notice = ExchangeEnded(self.began + self._engine.wall_offset)
         notice.exchange = self.id
-        notice.listener = self.identity.listener
+        notice.listener = self.downstream.listener
         notice.route = self.route.name
-        notice.client = self.client_ip
-        notice.client_port = self.identity.port
+        notice.client = self.client.ip
+        notice.client_port = self.client.port
         notice.method = request.method
         notice.scheme = request.scheme
         notice.authority = request.authority

@@ -8,22 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from proxycore.composition.filters import Chain, Filter, Respond
+from proxycore.composition.filters import Chain, Filter
 from proxycore.composition.unbuilt import check_built
-from proxycore.config import Config, Listener, Route, Timeouts
-from proxycore.mechanisms.http1 import RequestReader, ResponseReader, choose_codec
-from proxycore.mechanisms.http1.strict import HeadLimits
-from proxycore.policies.forwarding import Identity
+from proxycore.config import Config, ConfigError, Listener, Problem, Route
+from proxycore.mechanisms.http1.codec import CodecMissing, choose
+from proxycore.mechanisms.http1.reader import RequestReader, ResponseReader
+from proxycore.policies.addresses import AddressSet
+from proxycore.policies.forwarding import Peer
 from proxycore.policies.routing import RouteTable
 from proxycore.policies.trace import Trace
 from proxycore.words.ids import Address
-from proxycore.words.messages import RequestHead
 
 if TYPE_CHECKING:
-    from proxycore.composition.engine import Engine
     from proxycore.composition.exchange import Exchange
     from proxycore.composition.upstreams import UpstreamState
 
@@ -36,3 +36,125 @@ class Materials:
     """
 
     error_pages: Mapping[int, bytes] = field(default_factory=lambda: MappingProxyType({}))
+
+
+class ListenerPlan:
+    """A listener as its connections need it. `is_closing` says that it takes no new ones."""
+
+    __slots__ = ("_trusted", "is_closing", "may_half_close", "name", "scheme")
+
+    def __init__(self, listener: Listener) -> None:
+        self.name = listener.name
+        self.scheme = b"http" if listener.tls is None else b"https"
+        self.may_half_close = listener.half_close == "finish"
+        self.is_closing = False
+        self._trusted = AddressSet(listener.trusted_proxies)
+
+    def peer(self, address: Address) -> Peer:
+        """Who connected."""
+        return Peer(address, scheme=self.scheme, trusted=self._trusted)
+
+
+class RoutePlan:
+    """A route with all that it does, compiled."""
+
+    __slots__ = ("chain", "name", "request_edits", "response_edits", "retry_statuses", "rewrite", "timeouts", "upstream")
+
+    def __init__(self, plan: Plan, route: Route | None) -> None:
+        config = plan.config
+        self.chain = plan.chain
+        self.name = "" if route is None else route.name
+        self.upstream = None if route is None else route.upstream
+        self.timeouts = config.timeouts if route is None else config.timeouts.overridden(route.timeouts)
+        self.request_edits = None
+        self.response_edits = None
+        self.rewrite = None
+        upstream = config.upstreams.get(self.upstream) if self.upstream is not None else None
+        self.retry_statuses: frozenset[int] = frozenset()
+        if upstream is not None:
+            ranges = upstream.retries.statuses
+            self.retry_statuses = frozenset(status for status in range(200, 600) if any(status in r for r in ranges))
+
+
+class Plan:
+    """See the module's docstring. Raises ConfigError where `config` asks for what can't be served."""
+
+    __slots__ = (
+        "_codec",
+        "_date",
+        "_date_second",
+        "_routes",
+        "_table",
+        "chain",
+        "config",
+        "error_pages",
+        "limits",
+        "listeners",
+        "minimum_body_rate",
+        "timeouts",
+        "trace",
+        "unrouted",
+        "upstreams",
+    )
+
+    def __init__(self, config: Config, materials: Materials, filters: Sequence[Filter]) -> None:
+        check_built(config)
+        try:
+            self._codec = choose(config.http1)
+        except CodecMissing as missing:
+            raise ConfigError([Problem("configuration", None, "http1", str(missing))]) from None
+        self.config = config
+        self.limits = config.limits
+        self.timeouts = config.timeouts
+        self.minimum_body_rate = config.limits.minimum_rate.per_second
+        self.error_pages = materials.error_pages
+        self.chain = Chain(filters)
+        self.listeners = {listener.name: ListenerPlan(listener) for listener in config.listeners}
+        self.unrouted = RoutePlan(self, None)
+        self.upstreams: Mapping[str, UpstreamState] = {}
+        self.trace: Trace | None = None
+        self._table = RouteTable(config.routes)
+        self._routes = [RoutePlan(self, route) for route in config.routes]
+        self._date = b""
+        self._date_second = -1
+
+    def find_route(self, exchange: Exchange) -> RoutePlan | None:
+        """The first route that matches. Raises Refused where origins disagree on what the path means."""
+        assert exchange.path is not None
+        found = self._table.find(
+            exchange.request,
+            exchange.path,
+            listener=exchange.downstream.listener,
+            client_ip=exchange.client.ip,
+            trace=exchange.trace,
+        )
+        return None if found is None else self._routes[found.position]
+
+    def request_reader(self, scheme: bytes) -> RequestReader:
+        limits = self.limits
+        return RequestReader(
+            self._codec,
+            max_head=limits.request_head,
+            max_target=limits.request_target,
+            max_fields=limits.header_fields,
+            max_trailers=limits.trailers,
+            scheme=scheme,
+        )
+
+    def response_reader(self) -> ResponseReader:
+        limits = self.limits
+        return ResponseReader(
+            self._codec,
+            max_head=limits.request_head,
+            max_fields=limits.header_fields,
+            max_trailers=limits.trailers,
+            max_interim=limits.interim_responses,
+        )
+
+    def http_date(self, wall: float) -> bytes:
+        """The Date of a response of our own (RFC 9110 section 5.6.7), made once for each second."""
+        second = int(wall)
+        if second != self._date_second:
+            self._date_second = second
+            self._date = formatdate(second, usegmt=True).encode()
+        return self._date

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 from proxycore.composition.tables import UPSTREAM
 from proxycore.composition.wire import Wire
 from proxycore.mechanisms.gates import PEER_SLOW
-from proxycore.mechanisms.http1 import ResponseReader, writer
+from proxycore.mechanisms.http1 import writer
+from proxycore.mechanisms.http1.reader import ResponseReader
 from proxycore.mechanisms.timers import Timer
 from proxycore.words.effects import Connect
 from proxycore.words.errors import Failure, Malformed, Resend, Stage
@@ -46,6 +47,7 @@ class UpstreamConnection:
         "_chunked",
         "_clock",
         "_engine",
+        "_persistent",
         "_reader",
         "_request_done",
         "_responding",
@@ -68,6 +70,7 @@ class UpstreamConnection:
         self._clock = Timer(engine.timers, self._expired)
         self._reader: ResponseReader = engine.plan.response_reader()
         self._chunked = False
+        self._persistent = True
         self._request_done = True
         self._responding = False
         self._served = 0
@@ -149,14 +152,16 @@ class UpstreamConnection:
         self._responding = False
         self.first_byte_seconds = None
         self.since = self._engine.now
-        self._reader.expect(head.method)
-        self.wire.write(writer.request_head(head))
+        data = writer.request_head(head)
+        self._reader.expect(head.method, head.upgrade)
+        self.wire.write(data)
         if self._request_done:
             self._await_head()
 
     def send_data(self, data: bytes) -> None:
         if self._chunked:
-            writer.write_chunk(self.wire.write, data)
+            for piece in writer.chunk(data):
+                self.wire.write(piece)
         else:
             self.wire.write(data)
 
@@ -208,7 +213,11 @@ class UpstreamConnection:
 
     def eof_received(self) -> None:
         if self.state == "leased":
-            self._eof_in_response()
+            self._reader.eof_received()
+            self._persistent = False
+            self._read_on()
+            if self.state == "leased":
+                self._fail("connection_terminated", 502)
         elif self.state == "tunnel":
             assert self.exchange is not None
             self.exchange.tunnel_eof_from_upstream()
@@ -239,7 +248,7 @@ class UpstreamConnection:
 
     def send_expired(self) -> None:
         if self.state in ("leased", "tunnel"):
-            self._fail("send", "connection_write_timeout", 504)
+            self._fail("connection_write_timeout", 504)
         else:
             self._abort()
 
@@ -255,9 +264,9 @@ class UpstreamConnection:
                     if self._responding and not self.wire.is_gated:
                         self._clock.set(self._engine.now + exchange.timeouts.response_body)
                     return
-                if event.__class__ is bytes:
+                if isinstance(event, bytes):
                     exchange.response_data(event)
-                elif event.__class__ is ResponseHead:
+                elif isinstance(event, ResponseHead):
                     self._head_received(exchange, event)
                 else:
                     self._complete(exchange, event.trailers)
@@ -272,6 +281,7 @@ class UpstreamConnection:
                 exchange.response_interim(head)
             return
         self._responding = True
+        self._persistent = self._persistent and head.persistent
         self.first_byte_seconds = self._engine.now - self.since
         if head.has_content:
             exchange.response_head(head)
@@ -281,9 +291,8 @@ class UpstreamConnection:
     def _complete(self, exchange: Exchange, trailers: list[Field] | None, head: ResponseHead | None = None) -> None:
         """The response is whole. The lease ends first: what the exchange does next may need this connection."""
         self._served += 1
-        reader = self._reader
         self._end_lease()
-        if self._request_done and reader.is_persistent and not reader.buffered and self._keep():
+        if self._request_done and self._persistent and not self._reader.buffered and self._keep():
             self._clock.set(self._engine.now + self.server.upstream.config.idle_timeout)
         elif self._request_done:
             self._close()
@@ -301,23 +310,9 @@ class UpstreamConnection:
         return True
 
     def _upgraded(self, exchange: Exchange, head: ResponseHead) -> None:
-        if not exchange.accepts_upgrade(head):
-            return self._fail("response_head", "http_upgrade_failed", 502)
         self._clock.clear()
         self.state = UPSTREAM[self.state]["upgrade"]
         exchange.upgraded(head, self._reader.take_rest())
-
-    def _eof_in_response(self) -> None:
-        exchange = self.exchange
-        assert exchange is not None
-        try:
-            end = self._reader.eof_received()
-        except Malformed as malformed:
-            return self._malformed(malformed)
-        if end is None:
-            self._fail(None, "connection_terminated", 502)
-        else:
-            self._complete(exchange, end.trailers)
 
     # ---- ends
 
@@ -331,9 +326,9 @@ class UpstreamConnection:
         elif self.state == "dialling":
             self._dial_expired()
         elif self.state == "leased" and self._responding:
-            self._fail("response_body", "connection_read_timeout", 504)
+            self._fail("connection_read_timeout", 504)
         elif self.state == "leased":
-            self._fail("response_head", "http_response_timeout", 504)
+            self._fail("http_response_timeout", 504)
 
     def _dial_expired(self) -> None:
         failure = Failure(
@@ -352,7 +347,7 @@ class UpstreamConnection:
         self._abort()
         self._end_lease_with(failure)
 
-    def _fail(self, stage: Stage | str | None, error: str, status: int) -> None:
+    def _fail(self, error: str, status: int) -> None:
         failure = self._failure(error, error.replace("_", " "), status)
         self._abort()
         self._end_lease_with(failure)

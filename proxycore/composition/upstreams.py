@@ -33,6 +33,7 @@ class ServerState:
         "config",
         "connections",
         "index",
+        "is_removed",
         "host",
         "max_connections",
         "name",
@@ -47,12 +48,13 @@ class ServerState:
         self.active = 0
         self.connections = 0
         self.available = True
-        self._idle: list[UpstreamConnection] = []
-        self.reconfigure(config, index)
-
-    def reconfigure(self, config: Server, index: int) -> None:
-        self.config = config
         self.index = index
+        self.is_removed = False
+        self._idle: list[UpstreamConnection] = []
+        self.reconfigure(config)
+
+    def reconfigure(self, config: Server) -> None:
+        self.config = config
         self.name = config.name
         self.host = config.parsed_url.authority.encode()
         self.weight = float(config.weight)
@@ -73,7 +75,7 @@ class ServerState:
 
     def keep(self, connection: UpstreamConnection) -> bool:
         """Keep an idle connection for later, unless there are enough, or its server was removed."""
-        if len(self._idle) >= self.upstream.config.idle_connections or self.upstream.is_closing or self.index < 0:
+        if len(self._idle) >= self.upstream.config.idle_connections or self.upstream.is_closing or self.is_removed:
             return False
         self._idle.append(connection)
         return True
@@ -96,7 +98,7 @@ class ServerState:
 class UpstreamState:
     """One upstream at run time: its servers, its balancing, and the exchanges that wait for room."""
 
-    __slots__ = ("_engine", "_queue", "balancer", "config", "in_flight", "is_closing", "name", "servers")
+    __slots__ = ("_added", "_engine", "_queue", "balancer", "config", "in_flight", "is_closing", "name", "servers")
 
     def __init__(self, engine: Engine, name: str, config: Upstream, names: Names) -> None:
         self._engine = engine
@@ -104,6 +106,7 @@ class UpstreamState:
         self.name = name
         self.in_flight = 0
         self.is_closing = False
+        self._added = 0
         self.servers: list[ServerState] = []
         self.reconfigure(config, names)
 
@@ -112,15 +115,16 @@ class UpstreamState:
         staying = {(server.config.name, server.config.url): server for server in self.servers}
         self.config = config
         self.servers = []
-        for index, server_config in enumerate(config.servers):
+        for server_config in config.servers:
             state = staying.pop((server_config.name, server_config.url), None)
             if state is None:
-                state = ServerState(self, server_config, index, names.place(server_config))
+                state = ServerState(self, server_config, self._added, names.place(server_config))
+                self._added += 1
             else:
-                state.reconfigure(server_config, index)
+                state.reconfigure(server_config)
             self.servers.append(state)
         for gone in staying.values():
-            gone.index = -1
+            gone.is_removed = True
             gone.close_idle()
         self.balancer: Balancer = make_balancer(config.balance, self._engine.random)
         self.balancer.rebuild(self.servers)

@@ -69,7 +69,7 @@ class ExchangeEnded(Notice):
     listener: str
     route: str
     client: str
-    client_port: int
+    client_port: str
     method: bytes
     scheme: bytes
     authority: bytes
