@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proxycore.policies.addresses import plain_form
+from proxycore.policies.addresses import parse_address
 
 
 def host_of(authority: bytes) -> bytes:
@@ -21,6 +21,5 @@ def host_of(authority: bytes) -> bytes:
 
 
 def _shortest(literal: bytes) -> bytes:
-    address = literal[1:-1].decode("ascii", "replace")
-    plain = plain_form(address) if ":" in address else None
-    return f"[{plain}]".encode() if plain and ":" in plain else literal
+    parsed = parse_address(literal[1:-1].decode("ascii", "replace"))
+    return f"[{parsed[0]}]".encode() if parsed else literal
