@@ -20,16 +20,23 @@ from http import HTTPStatus
 from proxycore.words.messages import Field, Headers, ResponseHead
 
 _PROBLEM = b"application/problem+json"
-# What each form of an error satisfies, the most telling first.
-_JSON_RANGES = (b"application/problem+json", b"application/json", b"application/*")
-_TEXT_RANGES = (b"text/plain", b"text/*")
-_PAGE_RANGES = (b"text/html", b"text/*")
-_ANY_RANGE = b"*/*"
+_PLAIN = b"text/plain"
+_PAGE = b"text/html"
+
+# Nobody's Accept is longer, and each range costs a microsecond.
+_RANGES_MAX = 50
 
 # RFC 9110 section 12.4.2: at most three digits after the point.
 _WEIGHT = re.compile(rb"(?:0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)")
 
-_PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus}
+# RFC 9110 section 15 renamed some since Python 3.11.
+_RENAMED = {
+    413: b"Content Too Large",
+    414: b"URI Too Long",
+    416: b"Range Not Satisfiable",
+    422: b"Unprocessable Content",
+}
+_PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus} | _RENAMED
 
 
 def local_response(
@@ -51,12 +58,12 @@ def local_response(
     function of that name gave.
     """
     page = error_pages.get(status) if error_pages else None
-    if accept and prefers_json(accept, _TEXT_RANGES if page is None else _PAGE_RANGES):
+    if accept and prefers_json(accept, over=_PLAIN if page is None else _PAGE):
         media_type, body = _PROBLEM, _problem(status, reason, request_id)
     elif page is not None:
-        media_type, body = b"text/html; charset=utf-8", page
+        media_type, body = _PAGE + b"; charset=utf-8", page
     else:
-        media_type, body = b"text/plain; charset=utf-8", _plain_text(status, reason, request_id)
+        media_type, body = _PLAIN + b"; charset=utf-8", _plain_text(status, reason, request_id)
     fields: list[Field] = [(b"content-type", media_type), (b"cache-control", b"no-store")]
     if retry_after is not None:
         fields.append((b"retry-after", b"%d" % max(0, math.ceil(retry_after))))
@@ -71,7 +78,7 @@ def local_response(
 def redirect_response(status: int, location: bytes) -> tuple[ResponseHead, bytes]:
     """A redirect to `location`, which must be safe to send (`rewriting.Redirection` gives such)."""
     body = b"%d %s\n\n%s\n" % (status, phrase_of(status), location)
-    return _head(status, [(b"location", location), (b"content-type", b"text/plain; charset=utf-8")], body), body
+    return _head(status, [(b"location", location), (b"content-type", _PLAIN + b"; charset=utf-8")], body), body
 
 
 def proxy_status(error: str | None = None, *, received: int | None = None) -> bytes:
@@ -93,30 +100,29 @@ def phrase_of(status: int) -> bytes:
     return _PHRASES.get(status, b"")
 
 
-def prefers_json(accept: bytes, others: tuple[bytes, ...] = _TEXT_RANGES) -> bool:
-    """Whether an Accept (RFC 9110 section 12.5.1) puts JSON above the media ranges `others`.
+def prefers_json(accept: bytes, *, over: bytes = _PLAIN) -> bool:
+    """Whether an Accept (RFC 9110 section 12.5.1) puts JSON above the media type `over`.
 
     The weight decides, then who is named more exactly, then who is named first. So a browser gets text,
     and `application/json, text/plain, */*`, which a script sends, gets JSON.
     """
     ranges = _parse_accept(accept)
-    return _rank(ranges, _JSON_RANGES) > _rank(ranges, others)
+    return max(_rank(ranges, _PROBLEM), _rank(ranges, b"application/json")) > _rank(ranges, over)
 
 
-def _rank(ranges: dict[bytes, tuple[float, int]], names: tuple[bytes, ...]) -> tuple[float, int, int]:
-    """How much some media ranges are wanted: weight, exactness, and how early they are named."""
-    best = (0.0, 0, 0)
-    for exactness, name in ((1, _ANY_RANGE), *((3 if name[-1:] != b"*" else 2, name) for name in names)):
-        weight, position = ranges.get(name, (0.0, 0))
-        if weight:
-            best = max(best, (weight, exactness, -position))
-    return best
+def _rank(ranges: dict[bytes, tuple[float, int]], media_type: bytes) -> tuple[float, int, int]:
+    """How much a media type is wanted: weight, exactness of the range that tells so, and how early it is named."""
+    for exactness, name in ((3, media_type), (2, media_type.partition(b"/")[0] + b"/*"), (1, b"*/*")):
+        if name in ranges:
+            weight, position = ranges[name]
+            return (weight, exactness, -position) if weight else (0.0, 0, 0)
+    return (0.0, 0, 0)
 
 
 def _parse_accept(accept: bytes) -> dict[bytes, tuple[float, int]]:
     """Weight and position of each media range. A weight that can't be read counts as none."""
     ranges: dict[bytes, tuple[float, int]] = {}
-    for position, member in enumerate(accept.split(b",")):
+    for position, member in enumerate(accept.split(b",", _RANGES_MAX)[:_RANGES_MAX]):
         name, *parameters = (part.strip(b" \t").lower() for part in member.split(b";"))
         weight = next((parameter[2:] for parameter in parameters if parameter[:2] == b"q="), b"1")
         ranges.setdefault(name, (float(weight) if _WEIGHT.fullmatch(weight) else 0.0, position))
