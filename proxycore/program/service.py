@@ -164,6 +164,16 @@ class Service(abc.ABC):
         """Carry out an operator's command."""
         self._tell(self._core.commanded, command)
 
+    def request_drain(self, timeout: float | None) -> None:
+        """Begin to drain, and don't wait: the binding's `drain` does both, and its `wait_closed` tells the end.
+
+        Nothing new is taken, what is going on ends; after `timeout` seconds (None: `timeouts.drain`) the
+        rest is cut. Called again, it sets another deadline.
+        """
+        self._draining = True
+        timeout = self._core.config.timeouts.drain if timeout is None else timeout
+        self._tell(partial(self._core.drain_requested, deadline=self._clock() + timeout))
+
     # ---- for a binding --------------------------------------------------------------------------------------
 
     def _ready(self) -> None:
@@ -183,12 +193,6 @@ class Service(abc.ABC):
             self._guard(self._driver.timer_expired)
         else:
             self._after()  # it was set for a deadline that has moved since
-
-    def _request_drain(self, timeout: float | None) -> None:
-        """Take nothing new, end what is going on; after `timeout` seconds (None: as configured) cut the rest."""
-        self._draining = True
-        timeout = self._core.config.timeouts.drain if timeout is None else timeout
-        self._tell(partial(self._core.drain_requested, deadline=self._clock() + timeout))
 
     def _tell(self, fact: Fact, *arguments: Any) -> None:
         self._guard(self._driver.tell, fact, *arguments)

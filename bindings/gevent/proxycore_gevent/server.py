@@ -59,7 +59,7 @@ class Server(Service):
 
     def drain(self, timeout: float | None = None) -> None:
         """Accept no more, finish what is in flight for up to `timeout` seconds (else `timeouts.drain`), then cut it."""
-        self._request_drain(timeout)
+        self.request_drain(timeout)
         self._ended.wait()
 
     def wait_closed(self) -> None:

@@ -71,7 +71,7 @@ class Server(Service):
 
     async def drain(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 (the core keeps it)
         """Accept no more, finish what is in flight for up to `timeout` seconds (else `timeouts.drain`), then cut it."""
-        self._request_drain(timeout)
+        self.request_drain(timeout)
         await self._ended.wait()
 
     async def wait_closed(self) -> None:
