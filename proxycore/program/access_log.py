@@ -1,0 +1,123 @@
+"""The observer of a served proxy: exchanges go to the access log, what else happens to the program's own."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from functools import partial
+
+from proxycore.config import ConfigError, Logging, Problem
+from proxycore.config.problems import Invalid
+from proxycore.program.log_lines import LineFormat, drops_line, empty_exchange, line_format
+from proxycore.program.log_writer import LogWriter, open_destination
+from proxycore.words.notices import ConnectionEnded, ExchangeEnded, Fault, Kind, Notice, ServerChanged
+
+_log = logging.getLogger("proxycore")
+
+
+def kinds_wanted(settings: Logging) -> frozenset[Kind]:
+    """The kinds of notices to watch: those that no log holds are never built."""
+    kinds: set[Kind] = {"servers", "faults"}
+    if settings.access != "off":
+        kinds.add("exchanges")
+        if settings.empty_connections:
+            kinds.add("connections")
+    return frozenset(kinds)
+
+
+class AccessLog:
+    """One line for each exchange, and for each connection that carried none where that is wanted.
+
+    Give `observe` to a binding's `serve` as its observer. A relative `access_file` counts from the folder of
+    `source`, the configuration file; `shared` says that other processes write there too. Raises ConfigError where
+    the log can't be opened, or a variable of its template can't stand in a line.
+    """
+
+    def __init__(self, settings: Logging, *, source: str = "configuration", shared: bool = False) -> None:
+        self._source = source
+        self._shared = shared
+        self._settings = settings
+        self._line, self._writer = self._open(settings)
+
+    @property
+    def dropped(self) -> int:
+        """Lines lost since the log was opened, because it could not be written, or not as fast as they came."""
+        return self._writer.dropped if self._writer is not None else 0
+
+    def observe(self, notices: Sequence[Notice]) -> None:
+        """Take what happened since the last time. Never waits."""
+        line = self._line
+        lines: list[str] = []
+        for notice in notices:
+            if notice.__class__ is ExchangeEnded:
+                if line is not None:
+                    lines.append(line(notice))
+            elif isinstance(notice, ConnectionEnded):
+                if line is not None and self._settings.empty_connections:
+                    lines.append(line(empty_exchange(notice)))
+            else:
+                _tell_program_log(notice)
+        if lines and self._writer is not None:
+            self._writer.write("".join(lines).encode())
+
+    def prepare(self, settings: Logging) -> PreparedLog:
+        """Open what `settings` ask for and isn't open yet. Raises ConfigError, with nothing changed."""
+        if (settings.access, settings.access_file) == (self._settings.access, self._settings.access_file):
+            return settings, self._line, self._writer
+        return settings, *self._open(settings)
+
+    def commit(self, prepared: PreparedLog) -> None:
+        """Log by what was prepared from now on."""
+        before = self._writer
+        self._settings, self._line, self._writer = prepared
+        if before is not None and before is not self._writer:
+            before.close(0.0)
+
+    def discard(self, prepared: PreparedLog) -> None:
+        """Close what was opened for settings that aren't to be."""
+        _, _, writer = prepared
+        if writer is not None and writer is not self._writer:
+            writer.close(0.0)
+
+    def reopen(self) -> None:
+        """Have the file opened anew: the old one was moved away by log rotation."""
+        if self._writer is not None:
+            self._writer.reopen()
+
+    def close(self) -> None:
+        """Write what waits, and end."""
+        if self._writer is not None:
+            self._writer.close()
+
+    def _open(self, settings: Logging) -> tuple[LineFormat | None, LogWriter | None]:
+        line = compile_line(settings, self._source)
+        if line is None:
+            return None, None
+        folder = os.path.dirname(self._source)
+        try:
+            destination = open_destination(settings.access_file, folder=folder, shared=self._shared)
+        except OSError as error:
+            message = f'"{error.filename or settings.access_file}" can\'t be opened: {error.strerror}'
+            raise ConfigError([Problem(self._source, None, "logging.access_file", message)]) from None
+        return line, LogWriter(destination, "access log", partial(drops_line, settings.access))
+
+
+PreparedLog = tuple[Logging, LineFormat | None, LogWriter | None]
+
+
+def compile_line(settings: Logging, source: str) -> LineFormat | None:
+    """What makes the lines; None where `access` is off. Raises ConfigError for a template that makes none."""
+    if settings.access == "off":
+        return None
+    try:
+        return line_format(settings.access)
+    except Invalid as error:
+        raise ConfigError([Problem(source, None, "logging.access", error.message, error.suggestion)]) from None
+
+
+def _tell_program_log(notice: Notice) -> None:
+    if isinstance(notice, ServerChanged):
+        _log.warning("upstream %s: server %s: %s: %s", notice.upstream, notice.server, notice.state, notice.reason)
+    elif isinstance(notice, Fault):
+        _log.error("a bug, please report it: %s\n%s", notice.where, notice.traceback.rstrip())
