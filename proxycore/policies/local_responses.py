@@ -14,10 +14,13 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 
-from proxycore.words.messages import Field, Headers, ResponseHead
+from proxycore.config.model import HeaderEdits, Respond, Route
+from proxycore.policies.rewriting import HeaderChanges, Redirection
+from proxycore.policies.variables import Scope
+from proxycore.words.messages import ABSENT, Field, Headers, ResponseHead
 
 _PROBLEM = b"application/problem+json"
 _PLAIN = b"text/plain"
@@ -75,10 +78,42 @@ def local_response(
     return _head(status, fields, body), body
 
 
-def redirect_response(status: int, location: bytes) -> tuple[ResponseHead, bytes]:
-    """A redirect to `location`, which must be safe to send (`rewriting.Redirection` gives such)."""
-    body = b"%d %s\n\n%s\n" % (status, phrase_of(status), location)
-    return _head(status, [(b"location", location), (b"content-type", _PLAIN + b"; charset=utf-8")], body), body
+Answer = Callable[[Scope], tuple[ResponseHead, bytes]]
+"""Makes the response of a route that needs no upstream, and its content."""
+
+
+def compile_answer(route: Route) -> Answer | None:
+    """What a route's `redirect` or `respond` answers; None for one that sends to an upstream."""
+    if route.redirect is not None:
+        return _redirecting(Redirection(route.redirect))
+    if route.respond is not None:
+        return _responding(route.respond)
+    return None
+
+
+def _redirecting(redirection: Redirection) -> Answer:
+    status = redirection.status
+
+    def answer(scope: Scope) -> tuple[ResponseHead, bytes]:
+        location = redirection.location(scope)
+        body = b"%d %b\n\n%b\n" % (status, phrase_of(status), location)
+        return _head(status, [(b"location", location), (b"content-type", _PLAIN)], body), body
+
+    return answer
+
+
+def _responding(respond: Respond) -> Answer:
+    body = respond.body.encode()
+    typed = body and "content-type" not in respond.headers
+    constants: list[Field] = [(b"content-type", _PLAIN + b"; charset=utf-8")] if typed else []
+    changes = HeaderChanges(HeaderEdits(set=respond.headers))
+
+    def answer(scope: Scope) -> tuple[ResponseHead, bytes]:
+        head = _head(respond.status, constants.copy(), body)
+        changes.apply(head.headers, scope)
+        return head, body
+
+    return answer
 
 
 def proxy_status(error: str | None = None, *, received: int | None = None) -> bytes:
@@ -148,4 +183,6 @@ def _plain_text(status: int, reason: str, request_id: str) -> bytes:
 
 
 def _head(status: int, fields: list[Field], body: bytes) -> ResponseHead:
-    return ResponseHead(status, Headers(fields), reason=phrase_of(status), length=len(body), has_content=len(body) > 0)
+    # RFC 9110 sections 8.6 and 15.4.5: a 204 declares no length, and a 304 none but that of what it stands for.
+    length = ABSENT if status in (204, 304) else len(body)
+    return ResponseHead(status, Headers(fields), reason=phrase_of(status), length=length, has_content=len(body) > 0)

@@ -58,6 +58,7 @@ _ESCAPED_TWICE = re.compile(rb"%(?:25)+(?:2[DEde]|3[0-9]|[46][1-9A-Fa-f]|[57][0-
 _SLASHES = re.compile(rb"//+")
 _SEPARATOR = rb"(?:/|%(?:25)*(?:2[Ff]|5[Cc]))"
 _DOT_SEGMENT = re.compile(_SEPARATOR + rb"\.\.?(?=;|\Z|" + _SEPARATOR + rb")")
+_ESCAPED_DOT = re.compile(rb"%2[Ee]")
 _TWICE_ESCAPED_SEPARATOR = re.compile(rb"%25(?:25)*(?:2[Ff]|5[Cc])")
 _PARAMETERS = re.compile(rb";[^/]*")
 _ESCAPE = re.compile(rb"%(..)")
@@ -186,6 +187,11 @@ def _resolve(path: bytes) -> bytes:
     if parts[-1] in (b".", b"..") and segments:
         segments.append(b"")
     return b"/" + b"/".join(segments)
+
+
+def has_dot_segment(path: bytes) -> bool:
+    """Whether a path, in any spelling, has a segment that some origin takes for `.` or `..`."""
+    return _DOT_SEGMENT.search(_ESCAPED_DOT.sub(b".", path)) is not None
 
 
 def text_of(path: bytes) -> str:
