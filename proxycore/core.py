@@ -119,7 +119,6 @@ class Core:
         engine = self._engine
         engine.now = now
         endpoint = engine.endpoints.pop(conn, None)
-        engine.dialled.pop(conn, None)
         if endpoint is None:
             engine.stale_facts += 1
         else:
@@ -137,7 +136,7 @@ class Core:
     def connected(self, conn: ConnId, local: Address, peer: Address, now: float) -> Sequence[Effect]:
         """A dial succeeded."""
         self._enter(conn, now)
-        endpoint = self._engine.dialled.get(conn)
+        endpoint = self._engine.dialled.pop(conn, None)
         if endpoint is not None:
             try:
                 endpoint.connected(local, peer)
@@ -170,7 +169,8 @@ class Core:
             return self._leave()
         who = plan.peer(peer)
         of_client = self._clients.get(who.ip, 0) + 1
-        if of_client > engine.plan.limits.connections_per_client:
+        # A trusted proxy comes for many clients: what counts them is the limit of all connections.
+        if of_client > engine.plan.limits.connections_per_client and not who.is_trusted:
             engine.effects.append(Abort(conn))
             return self._leave()
         self._clients[who.ip] = of_client
@@ -307,7 +307,7 @@ class Core:
     def is_drained(self) -> bool:
         """After `drain_requested`: whether nothing is left."""
         engine = self._engine
-        return not engine.endpoints and not engine.dialled and not engine.exchanges
+        return not engine.endpoints and not engine.exchanges and not engine.ended
 
     # ---- inside
 

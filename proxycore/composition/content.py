@@ -70,6 +70,11 @@ class RequestContent:
         self._kept = []
         self._kept_size = 0
 
+    def keep_no_more(self) -> None:
+        """The response has begun: there will be no other try."""
+        self._kept = None
+        self._kept_size = 0
+
     def clear(self) -> None:
         """Nobody will send any of it (again)."""
         self._pieces = []

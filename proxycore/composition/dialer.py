@@ -7,7 +7,6 @@ fails, the addresses known before stay in use; only who comes before the first a
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import inf
 from typing import TYPE_CHECKING
 
 from proxycore.config import Server
@@ -89,7 +88,7 @@ class Name:
 
     def _rearm(self, seconds: float) -> None:
         if self._clock is not None:
-            self._clock.set(self._engine.now + seconds if seconds != inf else inf)
+            self._clock.set(self._engine.now + seconds)
 
     def _tell(self) -> None:
         waiting, self._waiting = self._waiting, {}
@@ -112,7 +111,7 @@ class Names:
     def place(self, server: Server) -> Name:
         """Where `server` is."""
         url = server.parsed_url
-        key = (server.url, 0) if url.path is not None else (url.host, url.port)
+        key = (server.url, 0) if url.path else (url.host, url.port)
         name = self._names.get(key)
         if name is None:
             known = () if url.needs_lookup else (url.address,)

@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING
 
 from proxycore.composition.exchange import Exchange
 from proxycore.composition.tables import DOWNSTREAM
+from proxycore.composition.tunnel import Tunnel
 from proxycore.composition.wire import Wire
-from proxycore.mechanisms.gates import BUFFER, HELD
+from proxycore.mechanisms.gates import BUFFER, HELD, PEER_SLOW
 from proxycore.mechanisms.http1 import writer
 from proxycore.mechanisms.timers import Timer
 from proxycore.words.errors import Refused
 from proxycore.words.ids import ConnId
-from proxycore.words.messages import Field, Headers, RequestHead, ResponseHead
+from proxycore.words.messages import End, Field, Headers, RequestHead, ResponseHead
 from proxycore.words.notices import ConnectionEnded
 
 if TYPE_CHECKING:
@@ -94,8 +95,7 @@ class DownstreamConnection:
     def data_received(self, data: bytes) -> None:
         state = self.state
         if state == "tunnel":
-            assert self._exchange is not None
-            self._exchange.tunnel_from_client(data)
+            self._tunnel.from_client(data)
         elif state == "lingering":
             self._discard(len(data))
         elif state != "closing":
@@ -106,8 +106,7 @@ class DownstreamConnection:
         state = self.state
         self._half_closed = True
         if state == "tunnel":
-            assert self._exchange is not None
-            self._exchange.tunnel_eof_from_client()
+            self._tunnel.eof_from_client()
         elif state == "busy":
             exchange = self._exchange
             assert exchange is not None
@@ -132,25 +131,26 @@ class DownstreamConnection:
     def _notify_empty(self, error: str | None) -> None:
         engine = self._engine
         seconds = engine.now - self._since
-        engine.notify(
-            ConnectionEnded(engine.wall, self.listener, self.peer.ip, seconds, error or "closed")
-        )
+        engine.notify(ConnectionEnded(engine.wall, self.listener, self.peer.ip, seconds, error or "closed"))
 
     def blocked(self) -> None:
         if self._exchange is not None:
             self._exchange.downstream_blocked()
 
     def unblocked(self) -> None:
+        self.wire.open(PEER_SLOW)
         if self._exchange is not None:
             self._exchange.downstream_unblocked()
+        else:
+            self._advance()
 
     def send_expired(self) -> None:
-        exchange = self._exchange
-        if exchange is not None:
-            exchange.send_timed_out()
         for leaving in self.wire.leaving or ():
             leaving.send_timed_out()
-        self._abort()
+        if self._exchange is not None:
+            self._exchange.send_timed_out()
+        else:
+            self._abort()
 
     # ---- reading requests
 
@@ -165,12 +165,16 @@ class DownstreamConnection:
                 if self._exchange is None:
                     if self.state not in ("idle", "head"):
                         break
+                    if self.wire.is_blocked:
+                        # A client that asks and asks, and doesn't read: it gets no more until it does.
+                        self.wire.shut(PEER_SLOW)
+                        break
                     event = reader.next_event()
                     if event is None:
                         self._await_head()
                         break
-                    assert event.__class__ is RequestHead
-                    self._begin(event)  # type: ignore[arg-type]
+                    assert isinstance(event, RequestHead)
+                    self._begin(event)
                 elif self._reading_body:
                     if not self._read_body(self._exchange):
                         break
@@ -216,15 +220,15 @@ class DownstreamConnection:
             if not self.wire.is_gated:
                 self._clock.set(self._engine.now + exchange.timeouts.request_body)
             return False
-        if event.__class__ is bytes:
-            self._body_received += len(event)  # type: ignore[arg-type]
-            exchange.request_data(event)  # type: ignore[arg-type]
+        if isinstance(event, bytes):
+            self._body_received += len(event)
+            exchange.request_data(event)
             if self._exchange is exchange and self._is_too_slow(exchange):
                 exchange.request_timed_out("request_body")
-        else:
+        elif isinstance(event, End):
             self._reading_body = False
             self._clock.clear()
-            exchange.request_end(event.trailers)  # type: ignore[union-attr]
+            exchange.request_end(event.trailers)
         return True
 
     def _is_too_slow(self, exchange: Exchange) -> bool:
@@ -306,16 +310,12 @@ class DownstreamConnection:
             self._close()
 
     def hold_request(self) -> None:
-        if not self.wire.is_gated:
-            self._body_since -= self._engine.now
+        if self.wire.shut(HELD):
             self._clock.clear()
-        self.wire.shut(HELD)
+            self._body_since -= self._engine.now
 
     def release_request(self) -> None:
-        if not self.wire.is_gated:
-            return
-        self.wire.open(HELD)
-        if not self.wire.is_gated and self._reading_body and self._exchange is not None:
+        if self.wire.open(HELD) and self._reading_body and self._exchange is not None:
             self._body_since += self._engine.now
             self._clock.set(self._engine.now + self._exchange.timeouts.request_body)
 
@@ -327,7 +327,13 @@ class DownstreamConnection:
         self._write_head(self._exchange.request, head)
         rest = self._reader.take_rest()
         if rest:
-            self._exchange.tunnel_from_client(rest)
+            self._tunnel.from_client(rest)
+
+    @property
+    def _tunnel(self) -> Tunnel:
+        assert self._exchange is not None
+        assert self._exchange.tunnel is not None
+        return self._exchange.tunnel
 
     def send_raw(self, data: bytes) -> None:
         self.wire.write(data)
@@ -363,7 +369,7 @@ class DownstreamConnection:
         self._reading_body = False
         self._discarded = self._reader.buffered
         self.wire.send_eof()
-        self.wire.open(BUFFER | HELD)
+        self.wire.open(BUFFER | HELD | PEER_SLOW)
         self._clock.set(self._engine.now + self._engine.plan.timeouts.linger)
 
     def _discard(self, size: int) -> None:

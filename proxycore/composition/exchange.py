@@ -26,9 +26,11 @@ from math import inf
 from typing import TYPE_CHECKING, Any, Protocol
 
 from proxycore.composition.content import RequestContent
-from proxycore.composition.filters import Ask, NeedBody, Reject, Respond, Retry, Verdict, Wait
-from proxycore.composition.holds import CallHold, ContentHold, SignalHold
+from proxycore.composition.deliberation import FAILED, Deliberation, Step
+from proxycore.composition.filters import Reject, Respond, Retry
+from proxycore.composition.records import record_of
 from proxycore.composition.tables import EXCHANGE
+from proxycore.composition.tunnel import Tunnel
 from proxycore.mechanisms.timers import Timer
 from proxycore.policies.forwarding import Client, Peer, chosen_host, outbound
 from proxycore.policies.local_responses import local_response, proxy_status
@@ -36,7 +38,6 @@ from proxycore.policies.paths import NormalPath, normalise
 from proxycore.policies.trace import Trace
 from proxycore.words.errors import Failure, Outcome, Refused
 from proxycore.words.messages import UNKNOWN, Field, Headers, RequestHead, ResponseHead
-from proxycore.words.notices import ExchangeEnded
 
 if TYPE_CHECKING:
     from proxycore.composition.engine import Engine
@@ -67,7 +68,13 @@ _CLOCKS = {
 }
 """The clocks of `[timeouts]` that an upstream failure may have run out of."""
 
-_CHOOSING, _ROUTED, _DISPATCHING = 0, 1, 2
+_SORRY = {
+    502: "The server behind this address could not be reached, or gave no valid answer.",
+    503: "The service has no room for this request at the moment.",
+    504: "The server behind this address did not answer in time.",
+}
+"""What a client is told of a failure upstream: nothing of the inside."""
+
 _COMPLETED = Outcome("completed")
 
 
@@ -105,21 +112,19 @@ class Exchange:
 
     __slots__ = (
         "_clock",
-        "_content",
+        "_deliberation",
         "_engine",
-        "_filters_run",
-        "_hold",
+        "_failure",
         "_lease",
         "_locals",
         "_outcome",
-        "_phase",
         "_sent_continue",
-        "_tunnel_eofs",
         "_upstream_state",
         "balance_key",
         "began",
         "client",
         "connected",
+        "content",
         "downstream",
         "ended",
         "first_byte",
@@ -138,6 +143,7 @@ class Exchange:
         "timeouts",
         "trace",
         "tried",
+        "tunnel",
         "upstream",
         "user",
         "waiting_since",
@@ -171,16 +177,15 @@ class Exchange:
         self.queued: float | None = None
         self.connected: float | None = None
         self.first_byte: float | None = None
-        self._content: RequestContent | None = None
+        self.content: RequestContent | None = None
         self._upstream_state: UpstreamState | None = None
         self._lease: UpstreamConnection | None = None
-        self._hold: CallHold | SignalHold | ContentHold | None = None
+        self._deliberation: Deliberation | None = None
+        self.tunnel: Tunnel | None = None
         self._clock: Timer | None = None
         self._outcome: Outcome | None = None
-        self._phase = _CHOOSING
-        self._filters_run = 0
+        self._failure: Failure | None = None
         self._sent_continue = False
-        self._tunnel_eofs = 0
         self._locals: dict[int, dict[str, Any]] | None = None
 
     # ---- what filters use
@@ -189,6 +194,21 @@ class Exchange:
     def request_id(self) -> str:
         """Unique for each exchange, here and (by its random start) among processes."""
         return f"{self._engine.request_id_prefix}{self.id:012x}"
+
+    @property
+    def tls_subject(self) -> str:
+        """Subject of the client's certificate."""
+        return ""
+
+    @property
+    def began_at(self) -> float:
+        """Wall time at which the head had been read, in seconds since 1970."""
+        return self.began + self._engine.wall_offset
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since then."""
+        return self._engine.now - self.began
 
     def local(self, owner: Filter) -> dict[str, Any]:
         """What `owner` keeps for this exchange."""
@@ -202,169 +222,115 @@ class Exchange:
         """Decide what becomes of the request. The exchange may have ended when this returns."""
         request = self.request
         if request.has_content:
-            self._content = RequestContent()
+            self.content = RequestContent()
             if request.length > self.plan.limits.request_body:
                 return self.refuse(Refused(413, "The request's content is too long."), "limits.request_body")
         try:
             self.path = normalise(request.target)
         except Refused as refused:
             return self.refuse(refused, "path")
-        self._go_on()
-
-    def _go_on(self) -> None:
-        """Run what is left of deciding. Each step may end or hold the exchange: then this returns."""
-        if self._phase == _CHOOSING:
-            if not self._run_filters(self.plan.chain.on_request):
-                return
-            self._phase, self._filters_run = _ROUTED, 0
-            if not self._choose_route():
-                return
-        if self._phase == _ROUTED:
-            if not self._run_filters(self.route.chain.on_route):
-                return
-            self._phase = _DISPATCHING
-        self._dispatch()
-
-    def _run_filters(self, phase: tuple[Callable[[Exchange], Verdict | None], ...]) -> bool:
-        """Go through a phase from where it was left. False if a verdict stopped it."""
-        while self._filters_run < len(phase):
-            step = phase[self._filters_run]
-            self._filters_run += 1
-            if not self._obey(self._guarded(lambda step=step: step(self))):  # type: ignore[misc]
-                return False
-        return True
-
-    def _guarded(self, decide: Callable[[], Verdict | None]) -> Verdict | None:
-        """A filter's verdict; one that raises costs this exchange a 500, and no other anything."""
-        try:
-            return decide()
-        except Exception:
-            self._engine.fault(f"a filter, in exchange {self.id}")
-            return Reject(500, "A step of this server failed.", rule="fault")
-
-    def _obey(self, verdict: Verdict | None) -> bool:
-        """Do what a filter decided. True: go on."""
-        if verdict is None:
-            return True
-        if isinstance(verdict, Reject):
-            self.reject(verdict)
-        elif isinstance(verdict, Respond):
-            self._answer(verdict.head, verdict.body, _COMPLETED)
+        if self.plan.chain.on_request:
+            self._deliberate(self.plan.chain.on_request, self._choose_route)
         else:
-            return self._wait_for(verdict)
-        return False
+            self._choose_route()
 
-    def _wait_for(self, verdict: Verdict) -> bool:
-        engine = self._engine
-        if isinstance(verdict, Ask):
-            hold = CallHold.begin(self, engine, verdict)
-            if isinstance(hold, Reject):
-                return self._obey(hold)
-            self._hold = hold
-        elif isinstance(verdict, Wait):
-            if verdict.signal.fired is not None:
-                fired = verdict.signal.fired
-                return self._obey(self._guarded(lambda: verdict.then(self, fired)))
-            self._hold = SignalHold(self, engine, verdict)
-        elif isinstance(verdict, NeedBody):
-            content = self._content
-            if content is None or content.waiting >= verdict.limit or content.is_done:
-                held = b"" if content is None else content.peek()
-                whole = content is None or (content.is_done and content.waiting <= verdict.limit)
-                return self._obey(self._guarded(lambda: verdict.then(self, held[: verdict.limit], whole)))
-            self._send_continue()
-            self._hold = ContentHold(self, verdict)
-            self.downstream.release_request()
-        self.state = EXCHANGE[self.state]["hold"]
-        return False
-
-    def _send_continue(self) -> None:
-        """We want the content now, before any origin was asked (RFC 9110 section 10.1.1)."""
+    def want_content(self) -> None:
+        """Read content now, before any origin is asked: one that waits for a 100 gets it (RFC 9110 section 10.1.1)."""
         if self.request.expect_continue and not self._sent_continue:
             self._sent_continue = True
             self.downstream.send_interim(ResponseHead(100, Headers()))
+        self.downstream.release_request()
 
-    def resume(self, decide: Callable[[], Verdict | None]) -> None:
-        """What a filter waited for has come: `decide`, and go on."""
-        self._hold = None
-        self.state = EXCHANGE[self.state]["resume"]
-        if self._obey(self._guarded(decide)):
-            self._go_on()
+    def _deliberate(self, phase: tuple[Step, ...], then: Callable[[], None]) -> None:
+        if self._deliberation is None:
+            self._deliberation = Deliberation(self, self._engine)
+        self._deliberation.run(phase, then)
 
-    def _choose_route(self) -> bool:
-        assert self.path is not None
+    def _choose_route(self) -> None:
         try:
             route = self.plan.find_route(self)
         except Refused as refused:
-            self.refuse(refused, "path")
-            return False
+            return self.refuse(refused, "path")
         except Exception:
-            # A matcher that fails costs one request (SECURITY: CVE-2024-21536).
+            # A matcher that fails costs one request (CVE-2024-21536).
             self._engine.fault(f"routing, in exchange {self.id}")
-            self.reject(Reject(500, "A step of this server failed.", rule="fault"))
-            return False
+            return self.reject(FAILED)
         if route is None:
-            self.reject(Reject(404, "Nothing is served here.", rule="route"))
-            return False
+            return self.reject(Reject(404, "Nothing is served here.", rule="route"))
         self.route = route
         self.timeouts = route.timeouts
         self.upstream = route.upstream
         if route.timeouts.exchange != inf:
-            self._clock = Timer(self._engine.timers, self._exchange_expired)
-            self._clock.set(self.began + route.timeouts.exchange)
-        return True
+            self._set_clock(self.began + route.timeouts.exchange)
+        if route.chain.on_route:
+            self._deliberate(route.chain.on_route, self._dispatch)
+        else:
+            self._dispatch()
 
     def _dispatch(self) -> None:
         """Send the request on its way, for the first time or again."""
         if self.upstream is None:
-            respond = self.route.local_answer(self)
-            return self._answer(respond.head, respond.body, _COMPLETED)
+            return self._answer_by_route()
         upstream = self._upstream_state
         if upstream is None:
             upstream = self._upstream_state = self.plan.upstreams.get(self.upstream)
             if upstream is None:
                 self._engine.fault(f"exchange {self.id}: no upstream is named {self.upstream!r}")
-                return self.reject(Reject(500, "A step of this server failed.", rule="fault"))
+                return self.reject(FAILED)
             if upstream.in_flight >= upstream.config.max_exchanges:
                 self._upstream_state = None
                 return self.reject(Reject(503, "This service has all the work it can take.", rule="max_exchanges"))
             upstream.in_flight += 1
-            if self._content is not None:
-                self._content.replay_limit = upstream.config.retries.replay_body
+            if self.content is not None:
+                self.content.replay_limit = upstream.config.retries.replay_body
         lease = upstream.lease(self)
         if lease is None:
             self.state = EXCHANGE[self.state]["queue"]
-            self._arm_queue_clock(upstream.config.queue_timeout)
+            if self.queued is None:
+                self.queued = 0.0
+                end = self.began + self.timeouts.exchange
+                self._set_clock(min(self._engine.now + upstream.config.queue_timeout, end))
         elif isinstance(lease, Failure):
-            self._give_up(lease)
+            self._give_up(self._failure or lease)
         else:
             self._lease = lease
             self.server = lease.server
+            if self.queued is not None:
+                self.queued = self._engine.now - self.waiting_since
             if lease.state == "leased":
                 self._send_request(lease)
             else:
                 self.state = EXCHANGE[self.state]["dial"]
 
-    def _arm_queue_clock(self, seconds: float) -> None:
-        if self._clock is None:
-            self._clock = Timer(self._engine.timers, self._exchange_expired)
-        self._clock.set(min(self._clock.at, self._engine.now + seconds))
+    def _answer_by_route(self) -> None:
+        assert self.route.answer is not None
+        try:
+            head, body = self.route.answer(self)
+        except Refused as refused:
+            return self.refuse(refused, "route")
+        self._answer(head, body, _COMPLETED)
 
-    def _exchange_expired(self) -> None:
-        if self.state == "queued" and self._engine.now < self.began + self.timeouts.exchange:
+    def _set_clock(self, at: float) -> None:
+        if self._clock is None:
+            self._clock = Timer(self._engine.timers, self._expired)
+        self._clock.set(at)
+
+    def _expired(self) -> None:
+        if self._engine.now >= self.began + self.timeouts.exchange:
+            self._time_out("exchange", 504)
+        elif self.state == "queued":
             detail = "no server had room in time"
             self._give_up(Failure("queue", "connection_limit_reached", status=503, resend="never", detail=detail))
-        else:
-            self._time_out("exchange", 504)
 
-    def room(self) -> None:
-        """A server may have room now; we are out of the queue."""
+    def room(self) -> bool:
+        """A server may have room now. False: not for this exchange, which waits on in its place."""
         self.state = EXCHANGE[self.state]["resume"]
-        now = self._engine.now
-        self.queued = now - self.waiting_since
-        if self._clock is not None:
-            self._clock.set(self.began + self.timeouts.exchange)
         self._dispatch()
+        if self.state == "queued":
+            return False
+        if self._clock is not None and self._outcome is None:
+            self._clock.set(self.began + self.timeouts.exchange)
+        return True
 
     def lease_ready(self, lease: UpstreamConnection) -> None:
         """The connection that was dialled for us is there."""
@@ -379,7 +345,7 @@ class Exchange:
             head = outbound(
                 request,
                 self.client,
-                target=request.target if route.rewrite is None else route.rewrite(request.target),
+                target=self._target(),
                 authority=request.authority or lease.server.host
                 if host == "preserve"
                 else chosen_host(host, request.authority, lease.server.host),
@@ -390,11 +356,21 @@ class Exchange:
                 step(self, head)
             self.state = EXCHANGE[self.state]["send"]
             lease.send_request(head)
+        except Refused as refused:
+            return self.refuse(refused, "rewrite")
         except Exception:
             self._engine.fault(f"writing a request, in exchange {self.id}")
-            return self.reject(Reject(500, "A step of this server failed.", rule="fault"))
-        if self._content is not None:
-            self._send_content(self._content, lease)
+            return self.reject(FAILED)
+        if self.content is not None:
+            self._send_content(self.content, lease)
+
+    def _target(self) -> bytes:
+        """What the server is asked for: what the client asked for, byte for byte, unless the route rewrites it."""
+        rewrite = self.route.rewrite
+        if rewrite is None:
+            return self.request.target
+        assert self.path is not None
+        return rewrite(self.request.target, self.path, self.trace)
 
     def _send_content(self, content: RequestContent, lease: UpstreamConnection) -> None:
         for piece in content.take():
@@ -408,7 +384,7 @@ class Exchange:
 
     def request_data(self, data: bytes) -> None:
         """A piece of content has come."""
-        content = self._content
+        content = self.content
         if content is None or self._outcome is not None:
             return
         self.received += len(data)
@@ -430,7 +406,7 @@ class Exchange:
 
     def request_end(self, trailers: list[Field]) -> None:
         """All content has come."""
-        content = self._content
+        content = self.content
         if content is None or self._outcome is not None:
             return
         if self.route.chain.on_request_data:
@@ -454,7 +430,7 @@ class Exchange:
                 result = step(self, data, last)
             except Exception:
                 self._engine.fault(f"a filter, in exchange {self.id}")
-                result = Reject(500, "A step of this server failed.", rule="fault")
+                result = FAILED
             if isinstance(result, Reject):
                 self.reject(result)
                 return None
@@ -462,7 +438,7 @@ class Exchange:
         return data
 
     def _keep_content(self, content: RequestContent) -> None:
-        if isinstance(self._hold, ContentHold) and self._hold.offer(content):
+        if self._deliberation is not None and self._deliberation.offer(content):
             return
         if content.waiting >= self.plan.limits.buffer and self._outcome is None:
             self.downstream.hold_request()
@@ -506,6 +482,8 @@ class Exchange:
                 self._drop_lease()
                 return self._try_again(failure)
         self.state = EXCHANGE[self.state]["respond"]
+        if self.content is not None:
+            self.content.keep_no_more()
         chain = self.route.chain
         try:
             for seen in chain.on_upstream_response:
@@ -596,11 +574,11 @@ class Exchange:
 
     def _can_resend_stale(self, failure: Failure) -> bool:
         """A kept connection that the server had closed meanwhile says nothing of the server: one fresh dial is free."""
-        content = self._content
+        content = self.content
         return self.plan.may_resend_stale(self.request.method, failure, content is None or content.can_rewind)
 
     def _can_resend(self, failure: Failure) -> bool:
-        content = self._content
+        content = self.content
         upstream = self._upstream_state
         if upstream is None:
             return False
@@ -610,13 +588,14 @@ class Exchange:
     def _try_again(self, failure: Failure) -> None:
         """On another server, if there is one."""
         self.retries += 1
+        self._failure = failure
         if self.server is not None:
             self.tried = (*self.tried, self.server)
         self._resend()
 
     def _resend(self) -> None:
-        if self._content is not None:
-            self._content.rewind()
+        if self.content is not None:
+            self.content.rewind()
         self.state = EXCHANGE[self.state]["resume"]
         self.waiting_since = self._engine.now
         self._dispatch()
@@ -632,69 +611,36 @@ class Exchange:
         return Outcome("upstream_failed", failure.stage, failure)
 
     def _give_up(self, failure: Failure) -> None:
-        head, body = self._error_answer(failure.status, "")
-        head.headers.add(b"proxy-status", proxy_status(failure.error))
-        self._answer(head, body, self._failure_outcome(failure))
-
-    # ---- tunnels
+        answer = self._error_answer(failure.status, _SORRY[failure.status], proxy_status(failure.error))
+        self._answer(*answer, self._failure_outcome(failure))
 
     def upgraded(self, head: ResponseHead, rest: bytes) -> None:
-        """The server switched protocols: from here on, bytes are passed as they come."""
+        """The server switched protocols: from here on, bytes are passed as they come; `rest` are the first."""
         self.state = EXCHANGE[self.state]["upgrade"]
         if self.route.response_edits is not None:
             self.route.response_edits.apply(head.headers, self)
         self.response = head
-        self._touch_tunnel()
+        lease, self._lease = self._lease, None
+        assert lease is not None
+        if self._clock is not None:
+            self._clock.clear()
+        self.tunnel = Tunnel(self, self._engine, lease)
         self.downstream.start_tunnel(head)
         if rest:
-            self.tunnel_from_upstream(rest)
+            self.tunnel.from_upstream(rest)
 
-    def tunnel_from_client(self, data: bytes) -> None:
-        self.received += len(data)
-        self._touch_tunnel()
-        assert self._lease is not None
-        self._lease.send_raw(data)
-
-    def tunnel_from_upstream(self, data: bytes) -> None:
-        self.sent += len(data)
-        self._touch_tunnel()
-        self.downstream.send_raw(data)
-
-    def tunnel_eof_from_client(self) -> None:
-        assert self._lease is not None
-        self._lease.send_raw_eof()
-        self._tunnel_eof()
-
-    def tunnel_eof_from_upstream(self) -> None:
-        self.downstream.send_raw_eof()
-        self._tunnel_eof()
-
-    def tunnel_lost_upstream(self) -> None:
-        self._lease = None
-        failure = Failure("response_body", "connection_terminated", status=502, resend="never")
-        self._end(Outcome("upstream_failed", "tunnel", failure), complete=False)
-
-    def _tunnel_eof(self) -> None:
-        self._tunnel_eofs += 1
-        if self._tunnel_eofs == 2:
-            lease, self._lease = self._lease, None
-            if lease is not None:
-                lease.end_tunnel()
-            self._end(_COMPLETED)
-
-    def _touch_tunnel(self) -> None:
-        if self._clock is None:
-            self._clock = Timer(self._engine.timers, self._tunnel_expired)
-        self._clock.set(self._engine.now + self.timeouts.tunnel)
-
-    def _tunnel_expired(self) -> None:
-        self._end(Outcome("timed_out", "tunnel"), complete=False)
+    def tunnel_ended(self, outcome: Outcome) -> None:
+        self._end(outcome, complete=outcome.cause == "completed")
 
     # ---- answers of our own
 
     def refuse(self, refused: Refused, rule: str) -> None:
         """Answer what is wrong with the request itself."""
         self.reject(Reject(refused.status, refused.reason, rule=rule))
+
+    def respond(self, respond: Respond) -> None:
+        """Answer what a filter gave."""
+        self._answer(respond.head, respond.body, _COMPLETED)
 
     def reject(self, reject: Reject) -> None:
         """Answer with an error page or problem+json, or cut the response if it has begun."""
@@ -709,19 +655,21 @@ class Exchange:
         outcome = Outcome("timed_out", clock)
         if self.response is not None:
             return self._end(outcome, complete=False)
-        self._answer(*self._error_answer(status, ""), outcome)
+        reason = "The request did not come in time." if status == 408 else _SORRY[status]
+        self._answer(*self._error_answer(status, reason), outcome)
 
     def request_timed_out(self, clock: str) -> None:
         """The client took too long to send its request."""
         self._time_out(clock, 408)
 
-    def _error_answer(self, status: int, reason: str) -> tuple[ResponseHead, bytes]:
+    def _error_answer(self, status: int, reason: str, proxy_status: bytes | None = None) -> tuple[ResponseHead, bytes]:
         return local_response(
             status,
             reason,
             accept=self.request.headers.get(b"accept"),
             error_pages=self.plan.error_pages,
             request_id=self.request_id,
+            proxy_status=proxy_status,
         )
 
     def _answer(self, head: ResponseHead, body: bytes, outcome: Outcome) -> None:
@@ -776,9 +724,10 @@ class Exchange:
         """Whatever is under way upstream is of no use any more."""
         if self.state == "queued" and self._upstream_state is not None:
             self._upstream_state.leave_queue(self)
-        if self._hold is not None:
-            hold, self._hold = self._hold, None
-            hold.cancel()
+        if self._deliberation is not None:
+            self._deliberation.cancel()
+        if self.tunnel is not None:
+            self.tunnel.end()
         if self._lease is not None:
             lease, self._lease = self._lease, None
             lease.cancel()
@@ -790,8 +739,8 @@ class Exchange:
         self.ended = self._engine.now
         if self._clock is not None:
             self._clock.drop()
-        if self._content is not None:
-            self._content.clear()
+        if self.content is not None:
+            self.content.clear()
         if self._upstream_state is not None:
             self._upstream_state.in_flight -= 1
         self._engine.ended.append(self)
@@ -804,11 +753,11 @@ class Exchange:
     @property
     def request_is_whole(self) -> bool:
         """Whether the client has sent all of its request."""
-        return self._content is None or self._content.is_done
+        return self.content is None or self.content.is_done
 
     @property
     def held_bytes(self) -> int:
-        return 0 if self._content is None else self._content.held_bytes
+        return 0 if self.content is None else self.content.held_bytes
 
     def settle(self) -> None:
         """It is known now whether the last bytes left: conclude, or wait for the wire to tell."""
@@ -830,38 +779,7 @@ class Exchange:
             except Exception:
                 engine.fault(f"a filter, in exchange {self.id}")
         if "exchanges" in engine.watch:
-            engine.notify(self._notice(outcome))
-
-    def _notice(self, outcome: Outcome) -> ExchangeEnded:
-        request = self.request
-        headers = request.headers
-        notice = ExchangeEnded(self.began + self._engine.wall_offset)
-        notice.exchange = self.id
-        notice.listener = self.downstream.listener
-        notice.route = self.route.name
-        notice.client = self.client.ip
-        notice.client_port = self.client.port
-        notice.method = request.method
-        notice.scheme = request.scheme
-        notice.authority = request.authority
-        notice.target = request.target
-        notice.version = request.version
-        notice.status = self.response.status if self.response is not None else 0
-        notice.outcome = outcome
-        notice.received = self.received
-        notice.sent = self.sent
-        notice.duration = self.ended - self.began
-        notice.queued = self.queued
-        notice.connected = self.connected
-        notice.first_byte = self.first_byte
-        notice.upstream = self.upstream or ""
-        notice.server = self.server.name if self.server is not None else ""
-        notice.retries = self.retries
-        notice.request_id = self.request_id
-        notice.user = self.user
-        notice.referer = headers.get(b"referer")
-        notice.user_agent = headers.get(b"user-agent")
-        return notice
+            engine.notify(record_of(self, outcome))
 
     def __repr__(self) -> str:
         request = self.request

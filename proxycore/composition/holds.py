@@ -1,73 +1,68 @@
 """What an exchange waits for when a filter said so: a call, a signal, content.
 
-Each hold ends once: by what it waits for, by its clock, or by `cancel` when the exchange ends. It
-goes on with `exchange.resume`, giving the function that decides; the exchange guards what it raises.
+Each hold ends once: by what it waits for, by its clock, or by `cancel` when the exchange ends. Then
+it gives `Deliberation.resume` the function that decides.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from proxycore.composition.filters import Ask, NeedBody, Reject, Wait
+from proxycore.composition.filters import Ask, NeedBody, Reject, Verdict, Wait
 from proxycore.mechanisms.timers import Timer
 from proxycore.words.effects import Call, Cancel
 from proxycore.words.ids import CallId
 
 if TYPE_CHECKING:
     from proxycore.composition.content import RequestContent
+    from proxycore.composition.deliberation import Deliberation
     from proxycore.composition.engine import Engine
     from proxycore.composition.exchange import Exchange
 
-_BUSY = Reject(503, "Too many requests wait for a decision.", rule="calls")
+_BUSY = Reject(503, "Too many requests wait for a decision.", rule="limits.calls")
 _NO_ANSWER = Reject(503, "What decides on this request did not answer.", rule="call")
 
 
-class Hold:
+class Hold(Protocol):
     """A wait under way."""
-
-    __slots__ = ("_clock", "_exchange")
-
-    def __init__(self, exchange: Exchange, engine: Engine, seconds: float) -> None:
-        self._exchange = exchange
-        self._clock = Timer(engine.timers, self._expired)
-        self._clock.set(engine.now + seconds)
 
     def cancel(self) -> None:
         """The exchange ended; nothing may come back to it."""
-        self._clock.drop()
-
-    def _expired(self) -> None:
-        raise NotImplementedError
 
 
-class CallHold(Hold):
+class CallHold:
     """Waits for an embedder's function. Calls in flight are limited by `limits.calls`."""
 
-    __slots__ = ("_ask", "_call", "_engine", "_is_over")
+    __slots__ = ("_ask", "_call", "_clock", "_deliberation", "_engine", "_exchange", "_is_over")
 
-    def __init__(self, exchange: Exchange, engine: Engine, ask: Ask) -> None:
-        super().__init__(exchange, engine, exchange.timeouts.call)
+    def __init__(self, deliberation: Deliberation, exchange: Exchange, engine: Engine, ask: Ask) -> None:
+        self._deliberation = deliberation
+        self._exchange = exchange
         self._engine = engine
         self._ask = ask
         self._is_over = False
+        self._clock = Timer(engine.timers, self._expired)
+        self._clock.set(engine.now + exchange.timeouts.call)
         self._call = CallId(engine.mint())
         engine.calls[self._call] = self
         engine.effects.append(Call(self._call, ask.name, ask.arguments))
 
     @classmethod
-    def begin(cls, exchange: Exchange, engine: Engine, ask: Ask) -> CallHold | Reject:
+    def begin(cls, deliberation: Deliberation, exchange: Exchange, engine: Engine, ask: Ask) -> CallHold | Reject:
+        """Start the call, unless too many are in flight."""
         if len(engine.calls) >= exchange.plan.limits.calls:
             return _BUSY
-        return cls(exchange, engine, ask)
+        return cls(deliberation, exchange, engine, ask)
 
     def completed(self, result: object) -> None:
         if self._end():
-            self._exchange.resume(partial(self._ask.then, self._exchange, result))
+            self._deliberation.resume(partial(self._ask.then, self._exchange, result))
 
     def failed(self, error: str) -> None:
         if self._end():
-            self._fail(error)
+            self._deliberation.resume(partial(self._decide_without, error))
 
     def cancel(self) -> None:
         if self._end():
@@ -75,14 +70,10 @@ class CallHold(Hold):
 
     def _expired(self) -> None:
         self.cancel()
-        self._fail("timeouts.call")
+        self._deliberation.resume(partial(self._decide_without, "timeouts.call"))
 
-    def _fail(self, error: str) -> None:
-        otherwise = self._ask.otherwise
-        if otherwise is None:
-            self._exchange.resume(lambda: _NO_ANSWER)
-        else:
-            self._exchange.resume(partial(otherwise, self._exchange, error))
+    def _decide_without(self, error: str) -> Verdict | None:
+        return _NO_ANSWER if self._ask.otherwise is None else self._ask.otherwise(self._exchange, error)
 
     def _end(self) -> bool:
         """End the wait. False if it had ended: what came was the last fact of a cancelled call."""
@@ -91,23 +82,26 @@ class CallHold(Hold):
         return not was_over
 
 
-class SignalHold(Hold):
+class SignalHold:
     """Waits for another exchange."""
 
-    __slots__ = ("_wait",)
+    __slots__ = ("_clock", "_deliberation", "_exchange", "_wait")
 
-    def __init__(self, exchange: Exchange, engine: Engine, wait: Wait) -> None:
-        super().__init__(exchange, engine, wait.seconds)
+    def __init__(self, deliberation: Deliberation, exchange: Exchange, engine: Engine, wait: Wait) -> None:
+        self._deliberation = deliberation
+        self._exchange = exchange
         self._wait = wait
+        self._clock = Timer(engine.timers, self._expired)
+        self._clock.set(engine.now + wait.seconds)
         wait.signal.join(exchange.id, self._woken)
 
     def cancel(self) -> None:
-        super().cancel()
+        self._clock.drop()
         self._wait.signal.leave(self._exchange.id)
 
     def _woken(self, fired: bool) -> None:
         self._clock.drop()
-        self._exchange.resume(partial(self._wait.then, self._exchange, fired))
+        self._deliberation.resume(partial(self._wait.then, self._exchange, fired))
 
     def _expired(self) -> None:
         self._wait.signal.leave(self._exchange.id)
@@ -117,20 +111,29 @@ class SignalHold(Hold):
 class ContentHold:
     """Waits for the beginning of the request's content. The downstream side's own clocks run meanwhile."""
 
-    __slots__ = ("_exchange", "_need")
+    __slots__ = ("_deliberation", "_exchange", "_need")
 
-    def __init__(self, exchange: Exchange, need: NeedBody) -> None:
+    def __init__(self, deliberation: Deliberation, exchange: Exchange, need: NeedBody) -> None:
+        self._deliberation = deliberation
         self._exchange = exchange
         self._need = need
 
+    def decision(self, content: RequestContent | None) -> Callable[[], Verdict | None] | None:
+        """What decides, if enough is here for it."""
+        limit = self._need.limit
+        if content is None:
+            return partial(self._need.then, self._exchange, b"", True)
+        if content.waiting < limit and not content.is_done:
+            return None
+        whole = content.is_done and content.waiting <= limit
+        return partial(self._need.then, self._exchange, content.peek()[:limit], whole)
+
     def offer(self, content: RequestContent) -> bool:
         """More has come. True if it was enough: the exchange has gone on."""
-        if content.waiting < self._need.limit and not content.is_done:
+        decide = self.decision(content)
+        if decide is None:
             return False
-        whole = content.is_done and content.waiting <= self._need.limit
-        self._exchange.resume(
-            partial(self._need.then, self._exchange, content.peek()[: self._need.limit], whole)
-        )
+        self._deliberation.resume(decide)
         return True
 
     def cancel(self) -> None:

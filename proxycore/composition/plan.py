@@ -19,6 +19,8 @@ from proxycore.mechanisms.http1.codec import CodecMissing, choose
 from proxycore.mechanisms.http1.reader import RequestReader, ResponseReader
 from proxycore.policies.addresses import AddressSet
 from proxycore.policies.forwarding import Peer
+from proxycore.policies.local_responses import compile_answer
+from proxycore.policies.rewriting import compile_edits, compile_rewrite
 from proxycore.policies.routing import RouteTable
 from proxycore.policies.trace import Trace
 from proxycore.words.ids import Address
@@ -58,7 +60,17 @@ class ListenerPlan:
 class RoutePlan:
     """A route with all that it does, compiled."""
 
-    __slots__ = ("chain", "name", "request_edits", "response_edits", "retry_statuses", "rewrite", "timeouts", "upstream")
+    __slots__ = (
+        "answer",
+        "chain",
+        "name",
+        "request_edits",
+        "response_edits",
+        "retry_statuses",
+        "rewrite",
+        "timeouts",
+        "upstream",
+    )
 
     def __init__(self, plan: Plan, route: Route | None) -> None:
         config = plan.config
@@ -66,9 +78,10 @@ class RoutePlan:
         self.name = "" if route is None else route.name
         self.upstream = None if route is None else route.upstream
         self.timeouts = config.timeouts if route is None else config.timeouts.overridden(route.timeouts)
-        self.request_edits = None
-        self.response_edits = None
-        self.rewrite = None
+        self.request_edits = None if route is None else compile_edits(route.request_headers)
+        self.response_edits = None if route is None else compile_edits(route.response_headers)
+        self.rewrite = None if route is None else compile_rewrite(route.rewrite)
+        self.answer = None if route is None else compile_answer(route)
         upstream = config.upstreams.get(self.upstream) if self.upstream is not None else None
         self.retry_statuses: frozenset[int] = frozenset()
         if upstream is not None:

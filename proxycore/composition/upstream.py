@@ -15,6 +15,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from proxycore.composition.tables import UPSTREAM
+from proxycore.composition.tunnel import Tunnel
 from proxycore.composition.wire import Wire
 from proxycore.mechanisms.gates import PEER_SLOW
 from proxycore.mechanisms.http1 import writer
@@ -177,6 +178,7 @@ class UpstreamConnection:
         """The exchange is over before the response was: nobody can use what would still come."""
         self._end_lease()
         self._abort()
+        self.server.upstream.serve_queue()
 
     def pause_response(self) -> None:
         self._clock.clear()
@@ -197,6 +199,7 @@ class UpstreamConnection:
         """Both sides are done: close once all is sent."""
         self._end_lease()
         self._close()
+        self.server.upstream.serve_queue()
 
     # ---- facts
 
@@ -205,8 +208,7 @@ class UpstreamConnection:
             self._reader.receive(data)
             self._read_on()
         elif self.state == "tunnel":
-            assert self.exchange is not None
-            self.exchange.tunnel_from_upstream(data)
+            self._tunnel.from_upstream(data)
         elif self.state == "idle":
             # Bytes that no request asked for: whatever they are, the next response can't be told from them.
             self.retire()
@@ -219,8 +221,7 @@ class UpstreamConnection:
             if self.state == "leased":
                 self._fail("connection_terminated", 502)
         elif self.state == "tunnel":
-            assert self.exchange is not None
-            self.exchange.tunnel_eof_from_upstream()
+            self._tunnel.eof_from_upstream()
         elif self.state == "idle":
             self.retire()
 
@@ -233,10 +234,10 @@ class UpstreamConnection:
         if state == "leased":
             self._end_lease_with(self._failure("connection_terminated", error or "closed"))
         elif state == "tunnel":
-            exchange = self.exchange
+            tunnel = self._tunnel
             self._end_lease()
-            assert exchange is not None
-            exchange.tunnel_lost_upstream()
+            tunnel.lost_upstream()
+            self.server.upstream.serve_queue()
 
     def blocked(self) -> None:
         if self.exchange is not None:
@@ -283,12 +284,11 @@ class UpstreamConnection:
         self._responding = True
         self._persistent = self._persistent and head.persistent
         self.first_byte_seconds = self._engine.now - self.since
-        if head.has_content:
-            exchange.response_head(head)
-        else:
-            self._complete(exchange, None, head)
+        exchange.response_head(head)
+        if not head.has_content and self.exchange is exchange:
+            self._complete(exchange, [])
 
-    def _complete(self, exchange: Exchange, trailers: list[Field] | None, head: ResponseHead | None = None) -> None:
+    def _complete(self, exchange: Exchange, trailers: list[Field]) -> None:
         """The response is whole. The lease ends first: what the exchange does next may need this connection."""
         self._served += 1
         self._end_lease()
@@ -298,9 +298,7 @@ class UpstreamConnection:
             self._close()
         else:
             self._abort()
-        if head is not None:
-            exchange.response_head(head)
-        exchange.response_end(trailers or [])
+        exchange.response_end(trailers)
         self.server.upstream.serve_queue()
 
     def _keep(self) -> bool:
@@ -338,7 +336,6 @@ class UpstreamConnection:
             resend="safe",
             detail=f"{self.server.name}: no connection in time",
         )
-        self.server.place.leave(id(self))
         self._abort()
         self._end_lease_with(failure)
 
@@ -371,6 +368,7 @@ class UpstreamConnection:
     def _abort(self) -> None:
         self._clock.clear()
         if self.conn is None:
+            self.server.place.leave(id(self))
             return self._lose()
         self.state = UPSTREAM[self.state]["close"]
         self.wire.abort()
@@ -380,7 +378,6 @@ class UpstreamConnection:
         self.state = UPSTREAM[self.state]["lose"]
         self._clock.drop()
         self.server.connections -= 1
-        self.server.upstream.serve_queue()
 
     def _end_lease(self) -> None:
         if self.exchange is not None:
@@ -392,11 +389,16 @@ class UpstreamConnection:
         self._end_lease()
         if exchange is not None:
             exchange.upstream_failed(failure)
+            self.server.upstream.serve_queue()
 
     @property
-    def is_busy(self) -> bool:
-        return self.exchange is not None
+    def _tunnel(self) -> Tunnel:
+        assert self.exchange is not None
+        assert self.exchange.tunnel is not None
+        return self.exchange.tunnel
 
     def __repr__(self) -> str:
         clock = "off" if self._clock.at == inf else f"{self._clock.at:g}"
-        return f"UpstreamConnection({self.conn}, {self.server.name}, {self.state}, served={self._served}, clock={clock})"
+        return (
+            f"UpstreamConnection({self.conn}, {self.server.name}, {self.state}, served={self._served}, clock={clock})"
+        )

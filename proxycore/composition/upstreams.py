@@ -9,6 +9,7 @@ the methods below. All of them cost the same whatever number of exchanges wait.
 from __future__ import annotations
 
 from collections import OrderedDict
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from proxycore.composition.upstream import UpstreamConnection
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from proxycore.composition.exchange import Exchange
 
 
+ASKED = 4
+"""Exchanges at the head of the queue that are asked, when a place is free, whether they can use it."""
+
+
 class ServerState:
     """One server at run time. `active` counts its leases, `connections` what is open or being dialled."""
 
@@ -32,9 +37,9 @@ class ServerState:
         "backup",
         "config",
         "connections",
+        "host",
         "index",
         "is_removed",
-        "host",
         "max_connections",
         "name",
         "place",
@@ -150,21 +155,23 @@ class UpstreamState:
         if server is None:
             return self._queue_or_fail(exchange)
         assert isinstance(server, ServerState)
+        if self._queue:
+            self._queue.pop(exchange.id, None)
         server.active += 1
         self.balancer.started(server)
-        if not exchange.wants_fresh:
-            connection = server.take_idle()
-            if connection is not None:
-                connection.lease_to(exchange)
-                return connection
-        server.connections += 1
-        connection = UpstreamConnection(self._engine, server)
-        connection.dial(exchange)
+        connection = None if exchange.wants_fresh else server.take_idle()
+        if connection is not None:
+            connection.lease_to(exchange)
+        else:
+            server.connections += 1
+            connection = UpstreamConnection(self._engine, server)
+            connection.dial(exchange)
         return connection
 
     def _queue_or_fail(self, exchange: Exchange) -> Failure | None:
-        usable = [server for server in self.servers if server.available and server not in exchange.tried]
-        if not usable:
+        if exchange.id in self._queue:
+            return None
+        if not any(server.available and server not in exchange.tried for server in self.servers):
             detail = "every server was tried" if exchange.tried else "no server is available"
             return Failure("connect", "destination_unavailable", status=503, resend="never", detail=detail)
         if len(self._queue) >= self.config.queue:
@@ -181,14 +188,14 @@ class UpstreamState:
         self.balancer.ended(server, first_byte_seconds)
 
     def serve_queue(self) -> None:
-        """There may be room: let those who waited longest try again, as many as were there when we began."""
-        if not self._queue:
-            return
-        for _ in range(len(self._queue)):
-            if not self._queue or all(server.is_full for server in self.servers if server.available):
+        """A lease ended: let those who waited longest try again. One that can't take its place keeps its own.
+
+        A few are asked, not one: the first may have tried already what is free now.
+        """
+        while self._queue:
+            asked = list(islice(self._queue.values(), ASKED))
+            if not any(exchange.room() for exchange in asked):
                 return
-            _, exchange = self._queue.popitem(last=False)
-            exchange.room()
 
     def __repr__(self) -> str:
         return f"UpstreamState({self.name}, queue={len(self._queue)}, {self.servers!r})"

@@ -38,7 +38,18 @@ class WireOwner(Protocol):
 class Wire:
     """Writes to, and reads from, one connection. `lost` is set once its last fact has come."""
 
-    __slots__ = ("_clock", "_engine", "_gate", "_owner", "_pieces", "_watermark", "conn", "leaving", "lost", "lost_error")
+    __slots__ = (
+        "_clock",
+        "_engine",
+        "_gate",
+        "_owner",
+        "_pieces",
+        "_watermark",
+        "conn",
+        "leaving",
+        "lost",
+        "lost_error",
+    )
 
     def __init__(self, engine: Engine, conn: ConnId, owner: WireOwner, limit: float) -> None:
         self.conn = conn
@@ -72,7 +83,7 @@ class Wire:
         if not pieces:
             self._engine.dirty.append(self)
         pieces.append(data)
-        if self._watermark.sent(len(data)):
+        if self._watermark.is_paused and self._watermark.sent(len(data)):
             self._owner.blocked()
 
     def flush(self) -> None:
@@ -110,14 +121,19 @@ class Wire:
         self._pieces = []
         self._engine.effects.append(Abort(self.conn))
 
-    def shut(self, reason: int) -> None:
-        """Read nothing more while `reason` (of `gates`) holds."""
-        if self._gate.shut(reason):
-            self._engine.effects.append(PauseReading(self.conn))
+    def shut(self, reason: int) -> bool:
+        """Read nothing more while `reason` (of `gates`) holds. True if reading went on until now."""
+        if not self._gate.shut(reason):
+            return False
+        self._engine.effects.append(PauseReading(self.conn))
+        return True
 
-    def open(self, reason: int) -> None:
-        if self._gate.open(reason) and not self.lost:
-            self._engine.effects.append(ResumeReading(self.conn))
+    def open(self, reason: int) -> bool:
+        """`reason` is gone. True if it was the last, and reading goes on."""
+        if not self._gate.open(reason) or self.lost:
+            return False
+        self._engine.effects.append(ResumeReading(self.conn))
+        return True
 
     def writing_paused(self) -> None:
         self._watermark.writing_paused()
