@@ -48,11 +48,11 @@ def parse_bind(text: str) -> Bind:
         raise Invalid("an address to listen on has no scheme", text[scheme.end() :].rstrip("/"))
     if _PORT.fullmatch(text):
         raise Invalid("an address to listen on needs a host", f"127.0.0.1:{text}")
-    if text.startswith(":"):
+    if text.startswith(":") and not text.startswith("::"):
         raise Invalid("an address to listen on needs a host (0.0.0.0 and [::] are all of them)", f"0.0.0.0{text}")
     host, port = _split_authority(text)
     if port is None:
-        raise Invalid("an address to listen on needs a port", f"{text}:80")
+        raise Invalid("an address to listen on needs a port", f"{text}:80" if text else None)
     if host == "*":
         raise Invalid('"*" is no host (0.0.0.0 and [::] are all of them)', f"0.0.0.0:{port}")
     check_host(host)
@@ -113,17 +113,17 @@ def parse_server_url(text: str) -> ServerUrl:
 
 
 def is_ip(host: str) -> bool:
-    """Whether a host is an address and no name."""
+    """Whether a host is an address and no name. One with a scope (fe80::1%eth0) isn't: it means nothing elsewhere."""
     try:
         ipaddress.ip_address(host)
     except ValueError:
         return False
-    return True
+    return "%" not in host
 
 
 def check_host(host: str) -> None:
     """Raise `Invalid` unless `host` is an IP address without brackets, or a name that could be looked up."""
-    if is_ip(host) and "%" not in host:
+    if is_ip(host):
         return
     if not host:
         raise Invalid("the host is missing")
@@ -164,8 +164,8 @@ def _split_authority(authority: str, prefix: str = "") -> tuple[str, int | None]
     if not colon:
         return authority, None
     if ":" in host:
-        meant = f"[{host}]:{port}" if is_ip(host) else f"[{authority}]"
-        raise Invalid("an IPv6 address stands in brackets", prefix + meant)
+        meant = f"[{host}]:{port}" if is_ip(host) else f"[{authority}]" if is_ip(authority) else None
+        raise Invalid("an IPv6 address stands in brackets", meant and prefix + meant)
     return host, _parse_port(port)
 
 

@@ -59,6 +59,7 @@ class _Scanner:
         *parents, last = self._key()
         path: Path = ()
         for name in parents:
+            self._note((*path, name))
             path = self._newest((*path, name))
         path = (*path, last)
         self._note(path)

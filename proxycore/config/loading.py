@@ -155,10 +155,14 @@ class _Documents:
         whole: dict[str, Any] = {}
         for document in self._documents:
             for key, value in document.data.items():
-                self._join(whole, key, value, document, place)
+                if key == "include":  # the main one has been taken out
+                    place.at(*self._aside(document, (key,))).problem("only the main file includes others")
+                else:
+                    self._join(whole, key, value, document, place)
         return whole
 
     def _join(self, whole: dict[str, Any], key: str, value: object, document: _Document, place: Place) -> None:
+        self._origins.setdefault((key,), (document, (key,)))
         if isinstance(value, list) and isinstance(whole.setdefault(key, []), list):
             for index, element in enumerate(value):
                 self._origins[key, len(whole[key])] = (document, (key, index))
@@ -173,13 +177,16 @@ class _Documents:
         name = str(path[-1])
         if name in table:
             first, _ = self._origin(path)
-            # Told at a path of its own, so that it is located in the document that came second.
-            again = (f"{document.source}:", *path)
-            self._origins[again] = (document, path)
-            place.at(*again).problem(f"this stands in {first.source} already")
-            return
-        table[name] = value
-        self._origins[path] = (document, path)
+            place.at(*self._aside(document, path)).problem(f"this stands in {first.source} already")
+        else:
+            table[name] = value
+            self._origins[path] = (document, path)
+
+    def _aside(self, document: _Document, path: Path) -> Path:
+        """A path to tell of a place in `document` that has no place in the whole."""
+        aside = (f"{document.source}:", *path)
+        self._origins[aside] = (document, path)
+        return aside
 
     def _origin(self, path: Path) -> tuple[_Document, Path]:
         """The document of a place in the whole, and the place in that document."""

@@ -7,7 +7,7 @@ from typing import Any, Literal, cast, get_args
 
 from proxycore.config import forms
 from proxycore.config.addresses import parse_bind
-from proxycore.config.kinds import Duration, Flag, Integer, Kind, ListOf, OneOf, RateOf, Size, Statuses, Text
+from proxycore.config.kinds import Duration, Flag, Integer, Kind, ListOf, OneOf, RateOf, Size, Statuses, Text, described
 from proxycore.config.problems import Invalid, Place
 from proxycore.config.sections import (
     Bytes,
@@ -31,6 +31,9 @@ Http1 = Literal["auto", "h11", "httptools"]
 WorkerCount = int | Literal["auto"]
 
 
+_WORKERS = Integer(1, 1_024)
+
+
 class Workers(Kind[WorkerCount]):
     """A number of processes, or "auto"."""
 
@@ -38,7 +41,10 @@ class Workers(Kind[WorkerCount]):
     blank = 1
 
     def parse(self, given: object, place: Place) -> WorkerCount:
-        return "auto" if given == "auto" else Integer(1, 1_024).parse(given, place)
+        try:
+            return "auto" if given == "auto" else _WORKERS.parse(given, place)
+        except Invalid:
+            raise Invalid(f"{described(given)} is no {self.name}") from None
 
 
 class UserName(Kind[str | None]):

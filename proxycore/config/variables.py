@@ -62,11 +62,13 @@ def parse_variable(text: str) -> Variable:
     name, dot, argument = text.partition(".")
     if not dot and name in _PLAIN:
         return Variable(name)
-    if name not in _FAMILIES or not dot:
+    if name not in _FAMILIES:
         raise Invalid(f'there is no variable "{text}"', _nearest_variable(name, argument))
+    if not argument:
+        raise Invalid(f'"{text}" needs a name behind it, as in "{name}.NAME"')
     form = _PARAMETER if name == "query" else _TOKEN
     if not form.fullmatch(argument):
-        raise Invalid(f'"{argument}" is no name of a {name}' if argument else f"{name}. needs a name behind its dot")
+        raise Invalid(f'"{argument}" is no name of a {name}')
     return Variable(name, argument)
 
 
