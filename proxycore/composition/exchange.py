@@ -35,6 +35,7 @@ from proxycore.mechanisms.timers import Timer
 from proxycore.policies.forwarding import Client, Peer, chosen_host, outbound
 from proxycore.policies.local_responses import local_response, proxy_status
 from proxycore.policies.paths import NormalPath, normalise
+from proxycore.policies.retrying import ANSWERED, kind_of, may_resend, may_resend_stale
 from proxycore.policies.trace import Trace
 from proxycore.words.errors import Failure, Outcome, Refused
 from proxycore.words.messages import UNKNOWN, Field, Headers, RequestHead, ResponseHead
@@ -120,7 +121,6 @@ class Exchange:
         "_outcome",
         "_sent_continue",
         "_upstream_state",
-        "balance_key",
         "began",
         "client",
         "connected",
@@ -173,7 +173,6 @@ class Exchange:
         self.path: NormalPath | None = None
         self.tried: tuple[ServerState, ...] = ()
         self.wants_fresh = False
-        self.balance_key: bytes | None = None
         self.queued: float | None = None
         self.connected: float | None = None
         self.first_byte: float | None = None
@@ -281,6 +280,7 @@ class Exchange:
                 self._upstream_state = None
                 return self.reject(Reject(503, "This service has all the work it can take.", rule="max_exchanges"))
             upstream.in_flight += 1
+            upstream.budget.sent(self._engine.now)
             if self.content is not None:
                 self.content.replay_limit = upstream.config.retries.replay_body
         lease = upstream.lease(self)
@@ -564,8 +564,7 @@ class Exchange:
                 return self._try_again(failure)
             if isinstance(verdict, Respond):
                 return self._answer(verdict.head, verdict.body, self._failure_outcome(failure))
-        was_stale = lease is not None and lease.is_reused and failure.error == "connection_terminated"
-        if was_stale and not self.wants_fresh and self._can_resend_stale(failure):
+        if lease is not None and lease.is_reused and self._can_resend_stale(failure):
             self.wants_fresh = True
             return self._resend()
         if self._can_resend(failure):
@@ -573,22 +572,35 @@ class Exchange:
         self._give_up(failure)
 
     def _can_resend_stale(self, failure: Failure) -> bool:
-        """A kept connection that the server had closed meanwhile says nothing of the server: one fresh dial is free."""
-        content = self.content
-        return self.plan.may_resend_stale(self.request.method, failure, content is None or content.can_rewind)
+        """The server may have closed a kept connection just when we used it: one try on a fresh one is free."""
+        upstream = self._upstream_state
+        if upstream is None or self.wants_fresh or kind_of(failure) != "reset":
+            return False
+        return may_resend_stale(self.request.method, failure, upstream.config.retries, can_rewind=self._can_rewind)
 
     def _can_resend(self, failure: Failure) -> bool:
-        content = self.content
         upstream = self._upstream_state
-        if upstream is None:
-            return False
-        can_rewind = content is None or content.can_rewind
-        return self.plan.may_resend(upstream, self.request.method, failure, self.retries, can_rewind, self.trace)
+        return upstream is not None and may_resend(
+            self.request.method,
+            failure,
+            upstream.config.retries,
+            upstream.budget,
+            self._engine.now,
+            retries=self.retries,
+            can_rewind=self._can_rewind,
+            trace=self.trace,
+        )
+
+    @property
+    def _can_rewind(self) -> bool:
+        return self.content is None or self.content.can_rewind
 
     def _try_again(self, failure: Failure) -> None:
         """On another server, if there is one."""
         self.retries += 1
         self._failure = failure
+        if self._upstream_state is not None:
+            self._upstream_state.budget.resent(self._engine.now)
         if self.server is not None:
             self.tried = (*self.tried, self.server)
         self._resend()
@@ -602,7 +614,7 @@ class Exchange:
 
     def _status_failure(self, status: int) -> Failure:
         detail = f"the server answered {status}"
-        return Failure("response_head", "http_upstream_status", status=status, resend="idempotent", detail=detail)
+        return Failure("response_head", ANSWERED, status=status, resend="idempotent", detail=detail)
 
     def _failure_outcome(self, failure: Failure) -> Outcome:
         clock = _CLOCKS.get(failure.error)

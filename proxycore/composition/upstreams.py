@@ -9,12 +9,14 @@ the methods below. All of them cost the same whatever number of exchanges wait.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from proxycore.composition.upstream import UpstreamConnection
 from proxycore.config import Server, Upstream
 from proxycore.policies.balancing import Balancer, make_balancer
+from proxycore.policies.retrying import RetryBudget
 from proxycore.words.errors import Failure
 
 if TYPE_CHECKING:
@@ -103,7 +105,18 @@ class ServerState:
 class UpstreamState:
     """One upstream at run time: its servers, its balancing, and the exchanges that wait for room."""
 
-    __slots__ = ("_added", "_engine", "_queue", "balancer", "config", "in_flight", "is_closing", "name", "servers")
+    __slots__ = (
+        "_added",
+        "_engine",
+        "_queue",
+        "balancer",
+        "budget",
+        "config",
+        "in_flight",
+        "is_closing",
+        "name",
+        "servers",
+    )
 
     def __init__(self, engine: Engine, name: str, config: Upstream, names: Names) -> None:
         self._engine = engine
@@ -112,6 +125,7 @@ class UpstreamState:
         self.in_flight = 0
         self.is_closing = False
         self._added = 0
+        self.budget = RetryBudget(config.retries.budget, engine.now)
         self.servers: list[ServerState] = []
         self.reconfigure(config, names)
 
@@ -131,6 +145,8 @@ class UpstreamState:
         for gone in staying.values():
             gone.is_removed = True
             gone.close_idle()
+        self._key = _key_of(config)
+        self.budget.share = config.retries.budget
         self.balancer: Balancer = make_balancer(config.balance, self._engine.random)
         self.balancer.rebuild(self.servers)
         self.serve_queue()
@@ -151,7 +167,8 @@ class UpstreamState:
         The connection may still be `dialling`; it then tells the exchange `lease_ready` or
         `upstream_failed`. A queued exchange is told `room`, or leaves by `leave_queue`.
         """
-        server = self.balancer.pick(exchange.balance_key, exchange.tried, exchange.trace)
+        key = None if self._key is None else self._key(exchange)
+        server = self.balancer.pick(key, exchange.tried, exchange.trace)
         if server is None:
             return self._queue_or_fail(exchange)
         assert isinstance(server, ServerState)
@@ -199,3 +216,15 @@ class UpstreamState:
 
     def __repr__(self) -> str:
         return f"UpstreamState({self.name}, queue={len(self._queue)}, {self.servers!r})"
+
+
+def _key_of(config: Upstream) -> Callable[[Exchange], bytes] | None:
+    """What the upstream's hash policy goes by; None for a policy that looks at no key."""
+    if config.balance == "client_ip_hash":
+        return lambda exchange: exchange.client.ip.encode()
+    if config.balance == "uri_hash":
+        return lambda exchange: exchange.request.target.partition(b"?")[0]
+    if config.balance == "header_hash" and config.hash_header is not None:
+        name = config.hash_header.lower().encode()
+        return lambda exchange: exchange.request.headers.get(name) or b""
+    return None
