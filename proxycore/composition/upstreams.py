@@ -108,6 +108,7 @@ class UpstreamState:
     __slots__ = (
         "_added",
         "_engine",
+        "_key",
         "_queue",
         "balancer",
         "budget",
