@@ -1,0 +1,53 @@
+"""The command line: finds the command, runs it, and says in one place what went wrong."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+
+from proxycore.config import ConfigError
+from proxycore.program import exits
+from proxycore.program.banner import version
+from proxycore.program.commands import check, serve
+from proxycore.program.exits import NotStarted
+from proxycore.program.listening import ListenError
+
+EXAMPLES = """\
+examples:
+  proxycore serve --listen 127.0.0.1:8080 --to http://127.0.0.1:3000
+  proxycore check proxy.toml
+  proxycore serve proxy.toml --workers auto
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command that `arguments` (by default the process's own) ask for, and return the exit code."""
+    parsed = make_parser().parse_args(arguments)
+    try:
+        code: int = parsed.run(parsed)
+        return code
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return exits.BAD_CONFIGURATION
+    except (NotStarted, ListenError) as error:
+        print(f"proxycore: {error}", file=sys.stderr)
+        return exits.NOT_STARTED
+    except KeyboardInterrupt:
+        return exits.INTERRUPTED + signal.SIGINT
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    parser = argparse.ArgumentParser(
+        prog="proxycore",
+        description="A reverse proxy: HTTP from clients goes on to upstream servers.",
+        epilog=f"{EXAMPLES}\n{exits.MEANINGS}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"proxycore {version()}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for command in (serve, check):
+        command.add_parser(commands)
+    return parser

@@ -1,0 +1,1 @@
+"""The commands of the program: each module has `add_parser`, which describes it, and `run`, which does it."""

@@ -1,0 +1,25 @@
+"""How the program ends. A signal that cut it short ends it with 128 and the signal's number, as shells have it."""
+
+from __future__ import annotations
+
+import signal
+
+OK = 0
+BAD_CONFIGURATION = 1
+USAGE = 2
+NOT_STARTED = 3
+INTERRUPTED = 128
+
+MEANINGS = f"""\
+exit codes:
+  {OK}    all is well; after SIGTERM or SIGINT: everything in flight was finished
+  {BAD_CONFIGURATION}    the configuration is wrong
+  {USAGE}    the command line is wrong
+  {NOT_STARTED}    it could not start: an address is taken, a user or an extra is missing
+  {INTERRUPTED + signal.SIGINT}  cut short by a second SIGINT
+  {INTERRUPTED + signal.SIGTERM}  cut short by a second SIGTERM
+"""
+
+
+class NotStarted(Exception):
+    """The program can't do what it was asked for; the message is for the person who asked."""

@@ -1,0 +1,160 @@
+"""Reading what a proxy is to serve: the configuration file, what it includes, and the contents of the files it names.
+
+All of it comes through one `Files`, from the disk or from another process that has read the disk: so a worker
+that is no longer root, or that starts again later, serves what its supervisor has checked.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal, Protocol
+
+from proxycore.config import Config, ConfigError, Problem
+from proxycore.config.loading import from_dict, load_toml
+from proxycore.core import Core, Materials
+from proxycore.program.access_log import compile_line
+
+
+class Files(Protocol):
+    """Where files are read. Both may raise OSError."""
+
+    def read(self, path: str) -> bytes: ...
+
+    def find(self, pattern: str) -> Sequence[str]:
+        """The paths that match a glob, sorted."""
+
+
+@dataclass(slots=True)
+class Disk:
+    """The files of this machine. It remembers what was read, for whoever is to read the same."""
+
+    contents: dict[str, bytes] = field(default_factory=dict)
+    found: dict[str, list[str]] = field(default_factory=dict)
+
+    def read(self, path: str) -> bytes:
+        with open(path, "rb") as file:
+            content = self.contents[path] = file.read()
+        return content
+
+    def find(self, pattern: str) -> Sequence[str]:
+        paths = self.found[pattern] = sorted(glob.glob(pattern, recursive=True))
+        return paths
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """Files that another process has read."""
+
+    contents: Mapping[str, bytes]
+    found: Mapping[str, Sequence[str]]
+
+    def read(self, path: str) -> bytes:
+        try:
+            return self.contents[path]
+        except KeyError:
+            raise FileNotFoundError(2, "it was not read", path) from None
+
+    def find(self, pattern: str) -> Sequence[str]:
+        return self.found.get(pattern, [])
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A configuration with the contents that it needs, checked as far as that is possible without serving it."""
+
+    config: Config
+    materials: Materials
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What the command line says is to be served: a file, or addresses to listen on and servers.
+
+    `workers` stands above the file's own number.
+    """
+
+    file: str = ""
+    listen: Sequence[str] = ()
+    to: Sequence[str] = ()
+    workers: int | Literal["auto"] | None = None
+
+    @property
+    def name(self) -> str:
+        """As problems name it. Its folder is where relative names of files count from."""
+        return self.file or "command line"
+
+    def load(self, files: Files) -> Loaded:
+        """Read and check everything. Raises ConfigError with every problem at once."""
+        config = self._config(files)
+        if self.workers is not None:
+            config = replace(config, workers=self.workers)
+        problems: list[Problem] = []
+        materials = read_materials(config, files, self.name, problems)
+        for check in (lambda: compile_line(config.logging, self.name), lambda: _compile(config, materials)):
+            try:
+                check()
+            except ConfigError as error:
+                problems += error.problems
+        if problems:
+            raise ConfigError(problems)
+        return Loaded(config, materials)
+
+    def _config(self, files: Files) -> Config:
+        if self.file:
+            return load_file(self.file, files, os.environ)
+        return from_dict(
+            {
+                "listeners": [{"name": "main", "bind": list(self.listen)}],
+                "upstreams": {"main": {"servers": list(self.to)}},
+                "routes": [{"name": "main", "upstream": "main"}],
+            },
+            source=self.name,
+        )
+
+
+def load_file(path: str, files: Files, environment: Mapping[str, str]) -> Config:
+    """The configuration in a file and in those that it includes. Raises ConfigError."""
+    folder = os.path.dirname(path)
+
+    def include(pattern: str) -> list[tuple[str, str]]:
+        found = [found for found in files.find(os.path.join(folder, pattern)) if found != path]
+        return [(found, _text(files.read(found), found)) for found in found]
+
+    try:
+        content = files.read(path)
+    except OSError as error:
+        raise ConfigError([Problem(path, None, "", f"it can't be read: {_reason(error)}")]) from None
+    return load_toml(_text(content, path), source=path, environment=environment, include=include)
+
+
+def read_materials(config: Config, files: Files, source: str, problems: list[Problem]) -> Materials:
+    """The contents of the files that a configuration names. Adds a problem for each that can't be read."""
+    folder = os.path.dirname(source)
+    pages: dict[int, bytes] = {}
+    for status, path in config.error_pages.items():
+        try:
+            pages[status] = files.read(os.path.join(folder, path))
+        except OSError as error:
+            message = f'"{path}" can\'t be read: {_reason(error)}'
+            problems.append(Problem(source, None, f'error_pages."{status}"', message))
+    return Materials(error_pages=pages)
+
+
+def _compile(config: Config, materials: Materials) -> None:
+    """Have the core judge it: some of what a configuration asks for shows only when it is put together."""
+    Core(config, materials, now=0.0, wall=0.0, seed=0, entropy=bytes)
+
+
+def _text(content: bytes, source: str) -> str:
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ConfigError([Problem(source, line, "", "this isn't UTF-8")]) from None
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
