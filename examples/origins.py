@@ -65,6 +65,7 @@ class Client:
             case "/stream":
                 await self.answer_stream("text/event-stream", self.ticks(query))
             case "/echo":
+                await self.invite_content()
                 await self.answer_stream("application/octet-stream", self.body())
             case "/ws" if (b"upgrade", b"websocket") in request.headers:
                 await self.serve_websocket(request)
@@ -99,10 +100,13 @@ class Client:
 
     async def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
         while (event := self.http.next_event()) is h11.NEED_DATA:
-            if self.http.they_are_waiting_for_100_continue:
-                await self.send(h11.InformationalResponse(status_code=100, headers=[]))
+            await self.invite_content()
             self.http.receive_data(await self.reader.read(READ_SIZE))
         return event
+
+    async def invite_content(self) -> None:
+        if self.http.they_are_waiting_for_100_continue:
+            await self.send(h11.InformationalResponse(status_code=100, headers=[]))
 
     async def answer(self, status: int, body: bytes, content_type: str = "text/plain") -> None:
         headers = [("content-type", content_type), ("content-length", str(len(body))), ("server", self.name)]
