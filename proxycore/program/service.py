@@ -18,8 +18,9 @@ from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from proxycore.composition.filters import Filter
+from proxycore.composition.plan import Materials
 from proxycore.config import Config
-from proxycore.core import Core, Materials
+from proxycore.core import Core
 from proxycore.program.listening import ListeningSockets
 from proxycore.sockets.driver import Driver
 from proxycore.sockets.naming import address_of, error_name
@@ -97,6 +98,7 @@ class Service(abc.ABC):
         watch: Collection[Kind] = ALL_KINDS,
         closed: Event,
     ) -> None:
+        self._config = config
         self._calls = dict(calls)
         self._closed = closed
         self._draining = False
@@ -106,7 +108,7 @@ class Service(abc.ABC):
         self._wall_offset = wall - now
         self._core = Core(
             config,
-            materials or Materials(),
+            materials,
             now=now,
             wall=wall,
             seed=int.from_bytes(os.urandom(8)),
@@ -133,6 +135,11 @@ class Service(abc.ABC):
         return self._core
 
     @property
+    def config(self) -> Config:
+        """The configuration in force."""
+        return self._config
+
+    @property
     def addresses(self) -> dict[str, list[Address]]:
         """Where each listener listens, with the ports that the kernel chose."""
         return {
@@ -152,26 +159,23 @@ class Service(abc.ABC):
         """
         prepared = self._sockets.prepare(config.listeners)
         try:
-            self._driver.tell(self._core.reconfigured, config, materials or Materials())
+            self._driver.tell(self._core.reconfigured, config, materials)
         except BaseException:
             self._sockets.discard(prepared)
             raise
+        self._config = config
         self._sockets.commit(prepared)
         self._driver.listen(self._sockets.by_listener)
         self._after()
 
-    def command(self, command: Any) -> None:
-        """Carry out an operator's command."""
-        self._tell(self._core.commanded, command)
-
-    def request_drain(self, timeout: float | None) -> None:
+    def request_drain(self, timeout: float | None = None) -> None:
         """Begin to drain, and don't wait: the binding's `drain` does both, and its `wait_closed` tells the end.
 
         Nothing new is taken, what is going on ends; after `timeout` seconds (None: `timeouts.drain`) the
         rest is cut. Called again, it sets another deadline.
         """
         self._draining = True
-        timeout = self._core.config.timeouts.drain if timeout is None else timeout
+        timeout = self._config.timeouts.drain if timeout is None else timeout
         self._tell(partial(self._core.drain_requested, deadline=self._clock() + timeout))
 
     # ---- for a binding --------------------------------------------------------------------------------------

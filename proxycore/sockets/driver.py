@@ -254,7 +254,8 @@ class Driver:
 
     def _abandon(self, arguments: tuple[Any, ...]) -> None:
         """The machine raised over a fact: what it wanted of that connection is unknown, so it can't go on."""
-        connection = self._connections.get(arguments[0]) if arguments else None
+        handle = arguments[0] if arguments else None
+        connection = self._connections.get(ConnId(handle)) if isinstance(handle, int) else None
         if connection is not None:
             self._reset(connection)
 

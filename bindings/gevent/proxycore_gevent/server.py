@@ -12,8 +12,8 @@ from gevent import socket
 from gevent.event import Event
 
 from proxycore.composition.filters import Filter
+from proxycore.composition.plan import Materials
 from proxycore.config import Config
-from proxycore.core import Materials
 from proxycore.program.service import CANCELLED, Fact, Function, Handle, Observer, Service, is_blocking, reason
 from proxycore.words.notices import ALL_KINDS, Kind
 
@@ -90,8 +90,8 @@ class Server(Service):
 
     def _conclude(self, handle: Handle, failed: Fact, greenlet: gevent.Greenlet[..., Any]) -> None:
         del self._greenlets[handle]
-        was_killed = isinstance(greenlet.value, gevent.GreenletExit)
-        fact, outcome = (failed, CANCELLED) if was_killed else greenlet.value
+        ending = greenlet.value
+        fact, outcome = ending if isinstance(ending, tuple) else (failed, CANCELLED)  # else a GreenletExit
         self._tell(fact, handle, outcome)
 
     def _cancel(self, handle: Handle) -> None:
@@ -100,7 +100,7 @@ class Server(Service):
 
     def _work(self, function: Function, arguments: Mapping[str, Any]) -> Callable[[], Any]:
         if is_blocking(function):
-            return partial(self._hub.threadpool.apply, function, kwds=arguments)
+            return partial(self._hub.threadpool.apply, function, kwds=dict(arguments))
         return partial(function, **arguments)
 
     def _getaddrinfo(self, host: str) -> Any:

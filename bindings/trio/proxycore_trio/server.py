@@ -11,8 +11,8 @@ from typing import Any
 import trio
 
 from proxycore.composition.filters import Filter
+from proxycore.composition.plan import Materials
 from proxycore.config import Config
-from proxycore.core import Materials
 from proxycore.program.service import CANCELLED, Fact, Function, Handle, Observer, Service, reason
 from proxycore.words.notices import ALL_KINDS, Kind
 
@@ -47,10 +47,9 @@ async def serve(
                 materials=materials,
             )
             try:
-                nursery.start_soon(server._wait)
+                nursery.start_soon(server._serve)
                 yield server
             finally:
-                server._close()
                 nursery.cancel_scope.cancel()
     except BaseExceptionGroup as group:
         if len(group.exceptions) > 1:
@@ -78,16 +77,19 @@ class Server(Service):
         """Wait until the server has drained or was closed."""
         await self._ended.wait()
 
-    async def _wait(self) -> None:
-        """The one task that waits, for the descriptor until the alarm, and then again."""
+    async def _serve(self) -> None:
+        """The one task that waits, for the descriptor until the alarm, and then again; cancelled, it closes."""
         descriptor = self._driver.fileno()
-        while True:
-            with self._until_alarm:
-                while True:
-                    await trio.lowlevel.wait_readable(descriptor)
-                    self._ready()
-            self._until_alarm = trio.CancelScope()
-            self._timer()
+        try:
+            while True:
+                with self._until_alarm:
+                    while True:
+                        await trio.lowlevel.wait_readable(descriptor)
+                        self._ready()
+                self._until_alarm = trio.CancelScope()
+                self._timer()
+        finally:
+            self._close()
 
     def _arm(self, delay: float) -> None:
         self._until_alarm.deadline = trio.current_time() + delay
