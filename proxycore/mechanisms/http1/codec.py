@@ -1,43 +1,46 @@
-"""The second opinion on a head: what another parser, h11 or llhttp, reads in the same bytes.
+"""The second opinion on a head: whether another parser, h11 or llhttp, reads it as `strict` did.
 
-A codec never decides. `strict` proves each answer against the bytes and reads them itself where it
-can't; a codec that refuses a head which is strictly valid, or reads it otherwise, is a bug of one
-of the two: the head is refused, and `disagreements` counts it.
+A codec never decides what a message is, and what it read is used nowhere: what travels on is what
+`strict` approved. It is a witness. A head that is valid to `strict` and not to the codec, or that
+has another target or status there, shows a bug of one of the two: the head is refused, and
+`disagreements` counts it. (That they read the same fields, too, is a matter of the tests: to have
+llhttp hand over each field costs more than all the rest of reading a head.)
 """
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from abc import ABC, abstractmethod
+from typing import ClassVar, Literal
 
-from proxycore.words.messages import Field
+from proxycore.mechanisms.http1.fields import FieldTable
 
 CodecName = Literal["auto", "h11", "httptools"]
-
-
-class CodecError(Exception):
-    """The codec doesn't take these bytes for a head."""
 
 
 class CodecMissing(Exception):
     """The codec that the configuration asks for isn't installed."""
 
 
-class Codec(Protocol):
-    """Reads whole heads, empty line included; holds nothing of one when it reads the next.
+class Codec(ABC):
+    """Reads whole heads, empty line included, that `strict` approved. One serves all connections of a core.
 
-    Field names come as they were spelled. Values come without leading blanks at least: the rest of
-    what HTTP allows around a value is for `strict` to judge. The version isn't asked for: `strict`
-    has read it, and no codec's view of it changes a thing.
+    It carries what those share: the field lines that they read before.
     """
 
-    name: str
-    disagreements: int
+    name: ClassVar[str]
 
-    def request(self, head: bytes) -> tuple[bytes, bytes, list[Field]]:
-        """The method, the target and the fields of a request. Raises CodecError."""
+    def __init__(self) -> None:
+        self.disagreements = 0
+        self.request_fields = FieldTable(keep_underscore=False)
+        self.response_fields = FieldTable(keep_underscore=True)
 
-    def response(self, head: bytes) -> tuple[int, list[Field]]:
-        """The status and the fields of a response. Raises CodecError."""
+    @abstractmethod
+    def reads_request(self, head: bytes, method: bytes, target: bytes) -> bool:
+        """Whether it, too, reads a request with this method and target."""
+
+    @abstractmethod
+    def reads_response(self, head: bytes, status: int) -> bool:
+        """Whether it, too, reads a response with this status."""
 
 
 def choose(name: CodecName) -> Codec:

@@ -37,6 +37,7 @@ from proxycore.words.messages import UNKNOWN, End, RequestHead, ResponseHead
 _State = Callable[[Any], Any]
 
 _CRLF = b"\r\n"
+_CR = 0x0D
 
 _OVERHEAD_MAX = 16 * 1024
 """How far the lines of chunks may outgrow their content, in bytes (CVE-2023-39326). Go's measure: each
@@ -144,7 +145,12 @@ class _Reader:
             return None
         self._searched = 0
         self._watch = None
-        return self._cut(at, end + 4)
+        end += 4
+        if end == len(data) and not at and isinstance(data, bytes):
+            # As a rule a head comes alone: all of `_data`, uncopied, and without one more call.
+            self._data = b""
+            return data
+        return self._cut(at, end)
 
     def _cut(self, start: int, end: int) -> bytes:
         """Consume up to `end`; give the bytes from `start`, uncopied if they are all there is."""
@@ -157,6 +163,12 @@ class _Reader:
         else:
             self._at = end
         return data[start:end] if isinstance(data, bytes) else bytes(memoryview(data)[start:end])
+
+    def _skip_line_end(self) -> None:
+        """Consume a CR LF at the start of a block; the CR may have been looked at before its LF came."""
+        self._at += 2
+        self._watch = None
+        self._searched = 0
 
     # ---- content -------------------------------------------------------------------------------------------------
 
@@ -257,9 +269,7 @@ class _Reader:
     def _read_trailers(self) -> End | None:
         data, at = self._data, self._at
         if data.startswith(_CRLF, at):
-            self._cut(at, at + 2)
-            self._watch = None
-            self._searched = 0
+            self._skip_line_end()
             return self._end_content(End())
         if len(data) == at:
             return None
@@ -328,12 +338,10 @@ class RequestReader(_Reader):
         data, at = self._data, self._at
         if at == len(data):
             return None
-        if not self._blank_seen and data.startswith(_CRLF, at):
+        if data[at] == _CR and not self._blank_seen and data.startswith(_CRLF, at):
             # RFC 9112 section 2.2: old clients send an empty line after a POST. One is ignored.
             self._blank_seen = True
-            self._cut(at, at + 2)
-            self._watch = None
-            self._searched = 0
+            self._skip_line_end()
         head = self._take_block(self._limits, 1)
         if head is None:
             return None

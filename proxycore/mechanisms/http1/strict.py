@@ -6,46 +6,33 @@ Request smuggling is two parsers that read the same bytes as different messages.
 framing, it takes only what RFC 9112 calls valid, and it never repairs: where another parser could
 read something else, the message is refused.
 
-A whole head goes to the codec (h11 or llhttp) first, and what comes back is not believed but
-proved: the fields are put together again, and must give the very bytes of the head; taking all
-plain bytes away from the head must leave one CR LF for each line and nothing more. Together these
-say that every line is exactly `name: value`, with no fold, no bare CR or LF and no control byte in
-it, and both run at the speed of C. Names are looked up in a table of common spellings, others are
-checked byte by byte (also in C).
+A head is read whole, once its empty line is here, and in a few passes at the speed of C. It is
+split at each CR LF; with all plain bytes taken away it must leave one CR LF for each line and
+nothing more, so there is no bare CR or LF, no NUL and no control byte in it. A name that stands in
+the table of common spellings is valid and known; any other is checked byte by byte, also in C. A
+folded line has a name that is no token. Only a head with TABs or doubled blanks costs more.
 
-A head that can't be proved so is not yet wrong: `Name:value` or a TAB is enough. Such heads are read
-again, here, line by line, and this reading is the one that counts: it refuses what is wrong, and
-what it accepts must be what the codec read. So the verdict on a head never depends on the codec.
+What was read so is approved. Then the codec (h11 or llhttp) is asked whether it, too, reads these
+bytes so; see `codec`. It is no part of the decision otherwise: which one runs changes no verdict.
 
-Nor does it depend on how the bytes arrived. A head is refused before it is whole when a byte of it
+Nor does it matter how the bytes arrived. A head is refused before it is whole when a byte of it
 can't be in any head, or when it is over a limit; of several such faults the first in the order of
 the bytes counts (`HeadWatch`), the same one that a reader fed byte by byte would have met.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import re
-from collections.abc import Sequence
 from http import HTTPStatus
 
-from proxycore.mechanisms.http1.codec import Codec, CodecError
+from proxycore.mechanisms.http1 import fields
+from proxycore.mechanisms.http1.codec import Codec
 from proxycore.words.errors import Malformed, Refused
 from proxycore.words.messages import ABSENT, UNKNOWN, Field, Headers, RequestHead, ResponseHead
-
-_TCHAR = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-_LOWER = bytes(range(256)).lower()
-
-_PLAIN = bytes([*range(0x20, 0x7F), *range(0x80, 0x100)])
-"""What may stand in a line of a head without a second look: all but the controls (of which TAB is legal, too)."""
 
 _TARGET = bytes(byte for byte in range(0x21, 0x7F) if byte != ord("#"))
 """More than RFC 3986 allows (browsers send `|`, `{` and `"` as they are, nginx and HAProxy pass them),
 but no blank, no `#` (CVE-2023-45539) and nothing outside ASCII."""
-
-_NAME = b"-.0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz~!$&'()*+;="
-"""A registered name in Host. Less than RFC 3986 allows: a `,` means two hosts that somebody joined, and a
-name that needs `%` is none that DNS knows, while parsers differ on what it means."""
 
 _FAULT = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?=[^\n])|(?<!\r)\n")
 """A control byte, a CR without its LF, a LF without its CR."""
@@ -58,10 +45,10 @@ class HeadLimits:
 
     __slots__ = ("fields", "size", "target")
 
-    def __init__(self, *, size: int, fields: int, target: int = 0) -> None:
+    def __init__(self, *, size: int, fields: int, target: int | None = None) -> None:
         self.size = size
         self.fields = fields
-        self.target = target
+        self.target = size if target is None else target
 
 
 class HeadWatch:
@@ -92,8 +79,7 @@ class HeadWatch:
         if self._leading and not self._lines:
             if head.startswith(_CRLF):
                 faults.append((1, 400, "an empty line where a message must start"))
-            if limits.target:
-                self._look_at_target(head, faults)
+            self._look_at_target(head, faults)
         lines = self._lines + head.count(_CRLF, max(seen - 1, 0))
         if head.endswith(b"\r\n\r\n"):
             lines -= 1
@@ -121,94 +107,50 @@ class HeadWatch:
         return end
 
 
-# ---- names ------------------------------------------------------------------------------------------------------
-
-_HOST, _LENGTH, _CODING, _CONNECTION, _TE, _UPGRADE, _EXPECT, _HOP, _UNDERSCORE = range(1, 10)
+# ---- fields -----------------------------------------------------------------------------------------------------
 
 _SINGLE = {
-    _HOST: "more than one Host",
-    _LENGTH: "more than one Content-Length",
+    fields.HOST: "more than one Host",
+    fields.LENGTH: "more than one Content-Length",
 }
 
-_SPECIAL_NAMES = {
-    b"Host": _HOST,
-    b"Content-Length": _LENGTH,
-    b"Transfer-Encoding": _CODING,
-    b"Connection": _CONNECTION,
-    b"TE": _TE,
-    b"Upgrade": _UPGRADE,
-    b"Expect": _EXPECT,
-    b"Keep-Alive": _HOP,
-    b"Proxy-Connection": _HOP,
-    b"HTTP2-Settings": _HOP,
-}
 
-_COMMON_NAMES = (
-    b"Accept Accept-Charset Accept-Encoding Accept-Language Accept-Ranges Access-Control-Allow-Credentials "
-    b"Access-Control-Allow-Headers Access-Control-Allow-Methods Access-Control-Allow-Origin "
-    b"Access-Control-Expose-Headers Access-Control-Max-Age "
-    b"Access-Control-Request-Headers Access-Control-Request-Method Age Allow Alt-Svc "
-    b"Authorization Cache-Control Content-Disposition Content-Encoding Content-Language Content-Location "
-    b"Content-Range Content-Security-Policy Content-Type Cookie DNT Date ETag Expires Forwarded From If-Match "
-    b"If-Modified-Since If-None-Match If-Range If-Unmodified-Since Last-Modified Link Location Max-Forwards Origin "
-    b"Pragma Priority Proxy-Authenticate Proxy-Authorization Proxy-Status Range Referer Referrer-Policy Retry-After "
-    b"Sec-CH-UA Sec-CH-UA-Mobile Sec-CH-UA-Platform Sec-Fetch-Dest Sec-Fetch-Mode Sec-Fetch-Site Sec-Fetch-User "
-    b"Sec-WebSocket-Accept Sec-WebSocket-Extensions Sec-WebSocket-Key Sec-WebSocket-Protocol Sec-WebSocket-Version "
-    b"Server Server-Timing Set-Cookie Strict-Transport-Security Trailer Upgrade-Insecure-Requests User-Agent Vary Via "
-    b"WWW-Authenticate Warning X-Content-Type-Options X-Forwarded-For X-Forwarded-Host X-Forwarded-Port "
-    b"X-Forwarded-Proto X-Frame-Options X-Powered-By X-Real-IP X-Request-ID X-Request-Id X-Requested-With "
-    b"X-XSS-Protection traceparent tracestate"
-).split()
-
-_ORDINARY = {spelling: name.lower() for name in _COMMON_NAMES for spelling in (name, name.lower())}
-"""Common spellings of common names, in lower case: a look-up instead of two checks."""
-
-_SPECIAL = {spelling: kind for name, kind in _SPECIAL_NAMES.items() for spelling in (name, name.lower(), name.upper())}
-
-
-def _classify(name: bytes) -> tuple[bytes, int]:
-    """`name` in lower case, and which special field it is, or 0. Raises Refused where it is no token."""
-    if not name or name.translate(None, _TCHAR):
-        # An empty name hid the fields after it (CVE-2023-25725); a blank before the colon is RFC 9112 section 5.1.
-        raise Refused(400, "an illegal field name")
-    lower = name.translate(_LOWER)
-    if b"_" in lower:
-        return lower, _UNDERSCORE
-    return lower, _SPECIAL.get(lower, 0)
-
-
-def _sort(fields: Sequence[Field], *, keep_underscore: bool) -> tuple[list[Field], dict[int, bytes]]:
-    """Part the fields that travel on from those that are about framing or this hop. Raises Refused.
-
-    A name with `_` in a request is dropped, as nginx does: CGI and WSGI can't tell it from one with `-`.
-    """
+def _read_lines(
+    head: bytes, limits: HeadLimits, table: fields.FieldTable
+) -> tuple[bytes, list[Field], dict[int, bytes]]:
+    """The start line; the fields that travel on; and those about framing or this hop, by kind. Raises Refused."""
+    lines = head.split(_CRLF)
+    start = lines[0]
+    if (
+        len(head) > limits.size
+        or len(lines) - 3 > limits.fields
+        or len(start) > limits.target
+        or start.translate(None, fields.PLAIN)
+    ):
+        # It may still be valid, with a TAB in it, or with a long method.
+        HeadWatch(limits).look(head)
     plain: list[Field] = []
     special: dict[int, bytes] = {}
-    for name, value in fields:
-        lower = _ORDINARY.get(name)
-        if lower is None:
-            kind = _SPECIAL.get(name)
-            if kind is None:
-                lower, kind = _classify(name)
-                if kind == _UNDERSCORE and keep_underscore:
-                    kind = 0
-                if not kind:
-                    plain.append((lower, value))
-                    continue
-            if kind not in special:
-                special[kind] = value
+    try:
+        for line in lines[1:-2]:
+            kind, field = table[line]
+            if not kind:
+                plain.append(field)
+            elif kind not in special:
+                special[kind] = field[1]
             elif kind in _SINGLE:
                 raise Refused(400, _SINGLE[kind])
             else:
-                special[kind] += b"," + value
-        else:
-            plain.append((lower, value))
-    return plain, special
+                special[kind] += b"," + field[1]
+    except Refused:
+        HeadWatch(limits).look(head)
+        raise
+    return start, plain, special
 
 
 def _members(value: bytes) -> list[bytes]:
     """The members of a list field, in lower case."""
-    members = [member.strip(b" \t") for member in value.translate(_LOWER).split(b",")]
+    members = [member.strip(b" \t") for member in value.translate(fields.LOWER).split(b",")]
     return [member for member in members if member]
 
 
@@ -227,16 +169,19 @@ _COMMON_OPTIONS = {
 _KNOWN_OPTIONS = frozenset((b"close", b"keep-alive", b"upgrade", b"te"))
 
 
-def _hop(plain: list[Field], connection: bytes) -> frozenset[bytes]:
-    """The options of a Connection field; takes what they name out of `plain` (RFC 9110 section 7.6.1).
+def _options(special: dict[int, bytes], headers: Headers) -> frozenset[bytes]:
+    """The options in Connection; the fields that they name leave `headers` (RFC 9110 section 7.6.1).
 
-    Framing and Host aren't in `plain` any more, so naming them there takes nothing away.
+    Framing and Host aren't in `headers` any more, so naming them there takes nothing away.
     """
+    connection = special.get(fields.CONNECTION)
+    if connection is None:
+        return _NO_OPTIONS
     options = _COMMON_OPTIONS.get(connection)
     if options is None:
         options = frozenset(_members(connection))
         if not options <= _KNOWN_OPTIONS:
-            plain[:] = [field for field in plain if field[0] not in options]
+            headers.fields = [field for field in headers.fields if field[0] not in options]
     return options
 
 
@@ -253,54 +198,20 @@ def _length(value: bytes) -> int:
 
 def _declared(special: dict[int, bytes], version: bytes) -> int:
     """The length that Content-Length and Transfer-Encoding declare (RFC 9112 section 6.3). Raises Refused."""
-    coding = special.get(_CODING)
-    length = special.get(_LENGTH)
+    coding = special.get(fields.CODING)
+    length = special.get(fields.LENGTH)
     if coding is None:
         return ABSENT if length is None else _length(length)
     if length is not None:
         raise Refused(400, "both Content-Length and Transfer-Encoding")
     if version == b"1.0":
         raise Refused(400, "Transfer-Encoding in HTTP/1.0")
-    if coding.translate(_LOWER) != b"chunked":
+    if coding.translate(fields.LOWER) != b"chunked":
         raise Refused(501, "a transfer coding other than chunked")
     return UNKNOWN
 
 
 # ---- heads ------------------------------------------------------------------------------------------------------
-
-
-def _is_proved(head: bytes, start: int, fields: list[Field], limits: HeadLimits) -> bool:
-    """Whether the lines of `head` from `start` on are these fields and nothing else, each `name: value`."""
-    return (
-        len(fields) <= limits.fields
-        and len(head) <= limits.size
-        and head.translate(None, _PLAIN) == _CRLF * (len(fields) + 2)
-        and head[start:-4] == _CRLF.join(map(b": ".join, fields))
-        and head.find(b" \r\n", start) < 0
-    )
-
-
-def _split(head: bytes, start: int) -> list[Field]:
-    """The fields of `head`, from `start` to the empty line, read here. Raises Refused."""
-    fields: list[Field] = []
-    for line in head[start:-4].split(_CRLF) if len(head) - start > 4 else ():
-        name, colon, value = line.partition(b":")
-        if line.startswith((b" ", b"\t")):
-            raise Refused(400, "a folded header line")
-        if not colon:
-            raise Refused(400, "a header line without a colon")
-        fields.append((name, value.strip(b" \t")))
-    return fields
-
-
-def _are_same(ours: list[Field], theirs: list[Field] | None) -> bool:
-    """Whether a codec read what we read; h11 gives the value of Transfer-Encoding in lower case."""
-    if theirs is None or len(ours) != len(theirs):
-        return False
-    return all(
-        name == other and (value == text.strip(b" \t") or (_SPECIAL.get(name) == _CODING and value.lower() == text))
-        for (name, value), (other, text) in zip(ours, theirs, strict=True)
-    )
 
 
 _METHODS = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"PATCH", b"OPTIONS"))
@@ -310,78 +221,76 @@ _VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
 
 def read_request(head: bytes, codec: Codec, limits: HeadLimits, scheme: bytes = b"http") -> RequestHead:
     """Read one whole request head, empty line included, that came over `scheme`. Raises Refused."""
-    end = head.find(_CRLF)
-    line = head[:end].split(b" ")
-    fields: list[Field] | None
-    try:
-        method, target, fields = codec.request(head)
-        agreed = [method, target] == line[:2]
-    except CodecError:
-        fields, agreed = None, False
-    if agreed and fields is not None and len(line[1]) <= limits.target and _is_proved(head, end + 2, fields, limits):
-        return _request(line, fields, scheme)
-    HeadWatch(limits).look(head)
-    ours = _split(head, end + 2)
-    request = _request(line, ours, scheme)
-    if not agreed or not _are_same(ours, fields):
+    line, plain, special = _read_lines(head, limits, codec.request_fields)
+    method, target, version = _request_line(line)
+    authority = special.get(fields.HOST)
+    if authority is None:
+        if version == b"1.1":
+            raise Refused(400, "no Host")
+        authority = b""
+    form = target
+    if not target.startswith(b"/"):
+        form, authority = _other_form(method, target, special.get(fields.HOST), scheme)
+    headers = Headers.__new__(Headers)
+    headers.fields = plain
+    # Set one by one: through __init__ with its keywords it takes three times as long.
+    request = RequestHead.__new__(RequestHead)
+    request.method = method
+    request.target = form
+    request.authority = authority
+    request.headers = headers
+    request.scheme = scheme
+    request.version = version
+    request.length = ABSENT
+    request.persistent = version == b"1.1"
+    request.upgrade = None
+    request.expect_continue = request.te_trailers = False
+    if len(special) > 1 or (special and fields.HOST not in special):
+        _apply(request, special)
+    if not codec.reads_request(head, method, target):
         codec.disagreements += 1
         raise Refused(400, "a request that our parsers read differently")
     return request
 
 
-def _request(line: list[bytes], fields: list[Field], scheme: bytes) -> RequestHead:
-    method, target, version = _request_line(line)
-    plain, special = _sort(fields, keep_underscore=False)
-    host = special.get(_HOST)
-    if host is None:
-        if version == b"1.1":
-            raise Refused(400, "no Host")
-        authority = b""
-    else:
-        _check_authority(host)
-        authority = host
-    if not target.startswith(b"/"):
-        target, authority = _other_form(method, target, host, scheme)
-    if len(special) < 2 and (host is not None or not special):
-        return RequestHead(
-            method, target, authority, Headers(plain), scheme=scheme, version=version, persistent=version == b"1.1"
-        )
-    length = _declared(special, version)
-    connection = special.get(_CONNECTION)
-    options = _NO_OPTIONS if connection is None else _hop(plain, connection)
-    return RequestHead(
-        method,
-        target,
-        authority,
-        Headers(plain),
-        scheme=scheme,
-        version=version,
-        length=length,
-        persistent=b"close" not in options and (version == b"1.1" or b"keep-alive" in options),
-        upgrade=_offer(special, options, version, length),
-        expect_continue=_expects_continue(special, version, length),
-        te_trailers=_TE in special and b"trailers" in _members(special[_TE]),
-    )
-
-
-def _request_line(line: list[bytes]) -> tuple[bytes, bytes, bytes]:
+def _request_line(line: bytes) -> tuple[bytes, bytes, bytes]:
     """Method, target and version. Raises Refused (RFC 9112 section 3)."""
-    if len(line) != 3:
+    words = line.split(b" ")
+    if len(words) != 3:
         raise Refused(400, "not a request line")
-    method, target, protocol = line
-    if method not in _METHODS and (not method or method.translate(None, _TCHAR)):
-        raise Refused(400, "an illegal method")
+    method, target, protocol = words
     version = _VERSIONS.get(protocol)
     if version is None:
         if _VERSION.fullmatch(protocol):
             raise Refused(505, "neither HTTP/1.1 nor HTTP/1.0")
         raise Refused(400, "not a request line")
+    if method not in _METHODS:
+        _check_method(method)
     if not target or target.translate(None, _TARGET):
         raise Refused(400, "an illegal request target")
+    return method, target, version
+
+
+def _apply(request: RequestHead, special: dict[int, bytes]) -> None:
+    """What the fields of framing and of this hop say about the request. Raises Refused."""
+    version = request.version
+    request.length = length = _declared(special, version)
+    options = _options(special, request.headers)
+    request.persistent = b"close" not in options and (version == b"1.1" or b"keep-alive" in options)
+    if fields.UPGRADE in special and b"upgrade" in options:
+        request.upgrade = _offer(special[fields.UPGRADE], version, length)
+    if fields.EXPECT in special:
+        request.expect_continue = _expects_continue(special[fields.EXPECT], version, length)
+    if fields.TE in special:
+        request.te_trailers = b"trailers" in _members(special[fields.TE])
+
+
+def _check_method(method: bytes) -> None:
+    if not method or method.translate(None, fields.TCHAR):
+        raise Refused(400, "an illegal method")
     if method in (b"CONNECT", b"TRACE"):
         # A tunnel to anywhere, and an echo of credentials that we added: neither is a reverse proxy's to serve.
         raise Refused(405, "a method that isn't served here")
-    return method, target, version
 
 
 def _other_form(method: bytes, target: bytes, host: bytes | None, scheme: bytes) -> tuple[bytes, bytes]:
@@ -395,7 +304,7 @@ def _other_form(method: bytes, target: bytes, host: bytes | None, scheme: bytes)
         raise Refused(421, "a target of another scheme than the connection's")
     end = min(found for found in (rest.find(b"/"), rest.find(b"?"), len(rest)) if found >= 0)
     authority, path = rest[:end], rest[end:]
-    _check_authority(authority)
+    fields.check_authority(authority)
     # RFC 9112 section 3.2.2 has us believe the target. A client that means both gives the same host twice, and one
     # that doesn't wants us and somebody else to read different ones.
     if host is not None and _without_default_port(host, scheme) != _without_default_port(authority, scheme):
@@ -409,45 +318,22 @@ def _without_default_port(authority: bytes, scheme: bytes) -> bytes:
     return authority.lower().removesuffix(b":443" if scheme == b"https" else b":80")
 
 
-def _check_authority(authority: bytes) -> None:
-    """Refuse what is no host with an optional port (RFC 9110 section 7.2)."""
-    host, colon, port = authority.partition(b":")
-    if authority.startswith(b"["):
-        host, _, rest = authority[1:].partition(b"]")
-        colon, port = rest[:1], rest[1:]
-        if colon not in (b"", b":") or not _is_ipv6(host):
-            raise Refused(400, "an invalid Host")
-    elif not host or host.translate(None, _NAME):
-        raise Refused(400, "an invalid Host")
-    if port and (not port.isdigit() or len(port) > 5 or int(port) > 65535):
-        raise Refused(400, "an invalid Host")
-
-
-def _is_ipv6(host: bytes) -> bool:
-    try:
-        return ipaddress.IPv6Address(host.decode("ascii")).scope_id is None
-    except ValueError:
-        return False
-
-
-def _offer(special: dict[int, bytes], options: frozenset[bytes], version: bytes, length: int) -> bytes | None:
+def _offer(value: bytes, version: bytes, length: int) -> bytes | None:
     """The protocol that a request offers to change to, if any that we may pass on (RFC 9110 section 7.8).
 
     Never from HTTP/1.0. Never h2c: an origin that takes it speaks past all our rules. Never with content:
     where that ends and the other protocol begins is a question that servers answer differently.
     """
-    if _UPGRADE not in special or b"upgrade" not in options or version == b"1.0" or length not in (ABSENT, 0):
+    if version == b"1.0" or length not in (ABSENT, 0):
         return None
-    for protocol in _members(special[_UPGRADE]):
-        if protocol != b"h2c" and not protocol.translate(None, _TCHAR + b"/"):
+    for protocol in _members(value):
+        if protocol != b"h2c" and not protocol.translate(None, fields.TCHAR + b"/"):
             return protocol
     return None
 
 
-def _expects_continue(special: dict[int, bytes], version: bytes, length: int) -> bool:
-    if _EXPECT not in special:
-        return False
-    members = _members(special[_EXPECT])
+def _expects_continue(value: bytes, version: bytes, length: int) -> bool:
+    members = _members(value)
     if any(member != b"100-continue" for member in members):
         raise Refused(417, "an expectation that can't be met")
     # RFC 9110 section 10.1.1: HTTP/1.0 has none, and without content there is nothing to go on with.
@@ -479,72 +365,52 @@ def read_response(head: bytes, codec: Codec, limits: HeadLimits, method: bytes) 
 
     Raises Refused, as what is wrong in a head is wrong on both sides: see `blame_upstream`.
     """
-    end = head.find(_CRLF)
-    line = head[:end]
-    start = _STATUS_LINES.get(line) or _status_line(line)
-    fields: list[Field] | None
-    try:
-        status, fields = codec.response(head)
-    except CodecError:
-        status, fields = 0, None
-    if start is not None and start[1] == status and fields is not None and _is_proved(head, end + 2, fields, limits):
-        return _response(start, fields, method)
-    HeadWatch(limits).look(head)
-    if start is None:
-        raise Refused(400, "not a status line")
-    ours = _split(head, end + 2)
-    response = _response(start, ours, method)
-    if start[1] != status or not _are_same(ours, fields):
-        codec.disagreements += 1
-        raise Refused(400, "a response that our parsers read differently")
-    return response
-
-
-def _status_line(line: bytes) -> tuple[bytes, int, bytes] | None:
-    """Version, status and reason (RFC 9112 section 4; the blank before an empty reason may be missing)."""
-    match = _STATUS_LINE.fullmatch(line)
-    return match and (b"1.1" if match[1] == b"1" else b"1.0", int(match[2]), (match[3] or b"").strip(b" \t"))
-
-
-def _response(start: tuple[bytes, int, bytes], fields: list[Field], method: bytes) -> tuple[ResponseHead, bool]:
-    version, status, reason = start
-    plain, special = _sort(fields, keep_underscore=True)
-    length = _declared(special, version)
-    connection = special.get(_CONNECTION)
-    options = _NO_OPTIONS if connection is None else _hop(plain, connection)
-    persistent = b"close" not in options and (version == b"1.1" or b"keep-alive" in options)
-    upgrade = None
+    line, plain, special = _read_lines(head, limits, codec.response_fields)
+    version, status, reason = _STATUS_LINES.get(line) or _status_line(line)
+    headers = Headers.__new__(Headers)
+    headers.fields = plain
+    response = ResponseHead.__new__(ResponseHead)
+    response.status = status
+    response.reason = reason
+    response.version = version
+    response.headers = headers
+    response.length = length = _declared(special, version)
+    options = _options(special, headers)
+    response.persistent = b"close" not in options and (version == b"1.1" or b"keep-alive" in options)
+    response.upgrade = _accepted(special, options, version) if status == 101 else None
     until_close = False
     if status < 200 or status == 204:
         # RFC 9112 section 6.1 and RFC 9110 section 8.6 forbid both here. A zero is harmless, and common with 204.
         if length not in (ABSENT, 0):
             raise Refused(400, "content declared where there can be none")
-        length, has_content = ABSENT, False
-        if status == 101:
-            upgrade = _accepted(special, options, version)
+        response.length = ABSENT
+        response.has_content = False
     elif status == 304 or method == b"HEAD":
-        has_content = False
+        response.has_content = False
     elif length == ABSENT:
         # RFC 9112 section 6.3, the last case: all until the close.
-        length, has_content, persistent, until_close = UNKNOWN, True, False, True
+        response.length = UNKNOWN
+        response.persistent = False
+        response.has_content = until_close = True
     else:
-        has_content = length != 0
-    head = ResponseHead(
-        status,
-        Headers(plain),
-        reason=reason,
-        version=version,
-        length=length,
-        has_content=has_content,
-        persistent=persistent,
-        upgrade=upgrade,
-    )
-    return head, until_close
+        response.has_content = length != 0
+    if not codec.reads_response(head, status):
+        codec.disagreements += 1
+        raise Refused(400, "a response that our parsers read differently")
+    return response, until_close
+
+
+def _status_line(line: bytes) -> tuple[bytes, int, bytes]:
+    """Version, status and reason (RFC 9112 section 4; the blank before an empty reason may be missing)."""
+    match = _STATUS_LINE.fullmatch(line)
+    if not match:
+        raise Refused(400, "not a status line")
+    return b"1.1" if match[1] == b"1" else b"1.0", int(match[2]), (match[3] or b"").strip(b" \t")
 
 
 def _accepted(special: dict[int, bytes], options: frozenset[bytes], version: bytes) -> bytes:
     """The one protocol that a 101 changes to (RFC 9110 section 15.2.2)."""
-    protocols = _members(special.get(_UPGRADE, b""))
+    protocols = _members(special.get(fields.UPGRADE, b""))
     if version == b"1.0" or b"upgrade" not in options or len(protocols) != 1:
         raise Refused(400, "a 101 that doesn't say to which protocol")
     return protocols[0]
@@ -580,10 +446,6 @@ def read_chunk_size(line: bytes) -> int:
     return size
 
 
-_TRAILERS_REFUSED = frozenset(
-    b"content-length transfer-encoding host connection keep-alive proxy-connection te upgrade trailer expect "
-    b"http2-settings".split()
-)
 _TRAILERS_DROPPED = frozenset(
     b"authorization cookie set-cookie proxy-authorization proxy-authenticate www-authenticate forwarded via x-real-ip "
     b"x-forwarded-for x-forwarded-host x-forwarded-port x-forwarded-proto x-forwarded-prefix content-encoding "
@@ -601,10 +463,10 @@ def read_trailers(block: bytes, limits: HeadLimits) -> list[Field]:
     """
     HeadWatch(limits, leading=0).look(block)
     trailers: list[Field] = []
-    for name, value in _split(block, 0):
-        lower, kind = _classify(name)
-        if lower in _TRAILERS_REFUSED:
+    for line in block.split(_CRLF)[:-2]:
+        kind, field = fields.read_field(line)
+        if kind not in (fields.ORDINARY, fields.UNDERSCORE) or field[0] == b"trailer":
             raise Refused(400, "a trailer that only a header may be")
-        if kind != _UNDERSCORE and lower not in _TRAILERS_DROPPED:
-            trailers.append((lower, value))
+        if not kind and field[0] not in _TRAILERS_DROPPED:
+            trailers.append(field)
     return trailers

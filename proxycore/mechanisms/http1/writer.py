@@ -15,13 +15,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from http import HTTPStatus
 
+from proxycore.mechanisms.http1.fields import COMMON_NAMES, TCHAR
 from proxycore.words.messages import ABSENT, UNKNOWN, Field, RequestHead, ResponseHead
 
 _CRLF = b"\r\n"
 _NAME = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
-_TOKEN = _NAME + b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _TARGET = bytes(byte for byte in range(0x21, 0x7F) if byte != ord("#"))
-_PLAIN = bytes([0x09, *range(0x20, 0x7F), *range(0x80, 0x100)])
+_AUTHORITY = bytes(byte for byte in range(0x21, 0x7F) if byte not in b"#/?@\\")
+_VALUE = bytes([0x09, *range(0x20, 0x7F), *range(0x80, 0x100)])
 
 _OURS_IN_REQUEST = frozenset(
     b"host content-length transfer-encoding connection upgrade te expect keep-alive proxy-connection "
@@ -35,8 +36,31 @@ _OURS_IN_TRAILERS = _OURS_IN_REQUEST | {b"trailer"}
 _METHODS = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"PATCH", b"OPTIONS"))
 _WITH_CONTENT = frozenset((b"POST", b"PUT", b"PATCH"))
 
+
+class _Names(dict[bytes, bytes]):
+    """From a name to how its line begins, behind the end of the line before. Raises ValueError for what is no name here.
+
+    What isn't common is checked each time: what is remembered of names that peers choose would grow.
+    """
+
+    def __init__(self, ours: frozenset[bytes]) -> None:
+        super().__init__({name: b"\r\n%b: " % name for name in COMMON_NAMES if name not in ours})
+        self._ours = ours
+
+    def __missing__(self, name: bytes) -> bytes:
+        if not name or name.translate(None, _NAME):
+            raise ValueError(f"no field name in lower case: {name!r}")
+        if name in self._ours:
+            raise ValueError(f"a field that only the writer writes: {name!r}")
+        return b"\r\n%b: " % name
+
+
+_IN_REQUEST = _Names(_OURS_IN_REQUEST)
+_IN_RESPONSE = _Names(_OURS_IN_RESPONSE)
+_IN_TRAILERS = _Names(_OURS_IN_TRAILERS)
+
 _PHRASES = {int(status): status.phrase.encode() for status in HTTPStatus}
-_STATUS_LINES = {status: b"HTTP/1.1 %d %b\r\n" % (status, phrase) for status, phrase in _PHRASES.items()}
+_STATUS_LINES = {status: b"HTTP/1.1 %d %b" % (status, phrase) for status, phrase in _PHRASES.items()}
 
 
 def request_head(head: RequestHead, extra: Sequence[Field] = ()) -> bytes:
@@ -45,28 +69,26 @@ def request_head(head: RequestHead, extra: Sequence[Field] = ()) -> bytes:
     Content follows as `head.length` says: that many bytes; in `chunk`s when it is UNKNOWN.
     `persistent` false asks the upstream to close after its response. Raises ValueError.
     """
-    fields = [*head.headers.fields, *extra] if extra else head.headers.fields
-    method, target = head.method, head.target
-    if method not in _METHODS and (not method or method.translate(None, _TOKEN)):
+    method, target, authority, length = head.method, head.target, head.authority, head.length
+    if method not in _METHODS and (not method or method.translate(None, TCHAR)):
         raise ValueError(f"no method: {method!r}")
     if not target or target.translate(None, _TARGET):
         raise ValueError(f"no request target: {target!r}")
+    if authority.translate(None, _AUTHORITY):
+        raise ValueError(f"no authority: {authority!r}")
     ours = b""
-    length = head.length
     if length == UNKNOWN:
-        ours = b"transfer-encoding: chunked\r\n"
+        ours = b"\r\ntransfer-encoding: chunked"
     elif length != ABSENT:
-        ours = b"content-length: %d\r\n" % length
+        ours = b"\r\ncontent-length: %d" % length
     elif method in _WITH_CONTENT:
         # RFC 9110 section 8.6: origins ask for it (411) where the method leads them to expect content.
-        ours = b"content-length: 0\r\n"
+        ours = b"\r\ncontent-length: 0"
     if head.upgrade or head.te_trailers or head.expect_continue or not head.persistent:
         ours += _request_options(head)
-    return _join(
-        b"%b %b HTTP/1.1\r\nhost: %b\r\n%b" % (method, target, head.authority, ours),
-        fields,
-        _OURS_IN_REQUEST,
-    )
+    fields = head.headers.fields
+    lines = _lines([*fields, *extra] if extra else fields, _IN_REQUEST)
+    return b"%b %b HTTP/1.1\r\nhost: %b%b%b\r\n\r\n" % (method, target, authority, ours, lines)
 
 
 def _request_options(head: RequestHead) -> bytes:
@@ -76,14 +98,20 @@ def _request_options(head: RequestHead) -> bytes:
         options.append(b"close")
     if head.upgrade:
         options.append(b"upgrade")
-        lines += b"upgrade: %b\r\n" % head.upgrade
+        lines += b"\r\nupgrade: %b" % _protocol(head.upgrade)
     if head.te_trailers:
         # RFC 9110 section 10.1.4: named in Connection, so that no proxy behind us passes it on.
         options.append(b"te")
-        lines += b"te: trailers\r\n"
+        lines += b"\r\nte: trailers"
     if head.expect_continue:
-        lines += b"expect: 100-continue\r\n"
-    return b"connection: %b\r\n%b" % (b", ".join(options), lines) if options else lines
+        lines += b"\r\nexpect: 100-continue"
+    return b"\r\nconnection: %b%b" % (b", ".join(options), lines) if options else lines
+
+
+def _protocol(upgrade: bytes) -> bytes:
+    if upgrade.translate(None, TCHAR + b"/"):
+        raise ValueError(f"no protocol: {upgrade!r}")
+    return upgrade
 
 
 def is_chunked(head: ResponseHead, version: bytes) -> bool:
@@ -109,51 +137,45 @@ def response_head(
     `persistent` says that we keep the connection afterwards; where `ends_by_close` it must be
     closed, whatever was asked. Content follows as `is_chunked` says. Raises ValueError.
     """
-    status = head.status
-    fields = [*head.headers.fields, *extra] if extra else head.headers.fields
+    status, length = head.status, head.length
     start = _STATUS_LINES.get(status)
     if start is None or (head.reason and head.reason != _PHRASES[status]):
-        if not 100 <= status <= 999:
-            raise ValueError(f"no status: {status}")
-        start = b"HTTP/1.1 %d %b\r\n" % (status, head.reason)
-    length = head.length
-    if status < 200:
-        upgrade = head.upgrade
-        return _join(
-            b"%bconnection: upgrade\r\nupgrade: %b\r\n" % (start, upgrade) if status == 101 and upgrade else start,
-            fields,
-            _OURS_IN_RESPONSE,
-        )
+        start = _status_line(status, head.reason)
     if length >= 0:
-        if status != 204:
-            start = b"%bcontent-length: %d\r\n" % (start, length)
+        if status >= 200 and status != 204:
+            start = b"%b\r\ncontent-length: %d" % (start, length)
     elif head.has_content:
         if request_version == b"1.1":
-            start += b"transfer-encoding: chunked\r\n"
+            start += b"\r\ntransfer-encoding: chunked"
         else:
             persistent = False
-    elif length == ABSENT and status != 204 and status != 304 and request_method != b"HEAD":
-        start += b"content-length: 0\r\n"
-    if not persistent:
-        start += b"connection: close\r\n"
+    elif length == ABSENT and status >= 200 and status not in (204, 304) and request_method != b"HEAD":
+        # Nothing follows, and without saying so that would be content until the close.
+        start += b"\r\ncontent-length: 0"
+    if status < 200:
+        if status == 101 and head.upgrade:
+            start = b"%b\r\nconnection: upgrade\r\nupgrade: %b" % (start, _protocol(head.upgrade))
+    elif not persistent:
+        start += b"\r\nconnection: close"
     elif request_version == b"1.0":
-        start += b"connection: keep-alive\r\n"
-    return _join(start, fields, _OURS_IN_RESPONSE)
+        start += b"\r\nconnection: keep-alive"
+    fields = head.headers.fields
+    lines = _lines([*fields, *extra] if extra else fields, _IN_RESPONSE)
+    return b"%b%b\r\n\r\n" % (start, lines)
 
 
-def _join(start: bytes, fields: Sequence[Field], ours: frozenset[bytes]) -> bytes:
-    """`start`, the fields and an empty line, after a look at every byte of them."""
-    head = b"%b%b\r\n\r\n" % (start, _CRLF.join(map(b": ".join, fields))) if fields else start + _CRLF
-    names = dict(fields)
-    lines = start.count(b"\n") + len(fields) + 1
-    if (
-        head.translate(None, _PLAIN) != _CRLF * lines
-        or b"".join(names).translate(None, _NAME)
-        or b"" in names
-        or not ours.isdisjoint(names)
-    ):
-        raise ValueError(f"fields that make no valid head: {head!r}")
-    return head
+def _status_line(status: int, reason: bytes) -> bytes:
+    if not 100 <= status <= 999 or reason.translate(None, _VALUE):
+        raise ValueError(f"no status line: {status} {reason!r}")
+    return b"HTTP/1.1 %d %b" % (status, reason)
+
+
+def _lines(fields: Sequence[Field], names: _Names) -> bytes:
+    """The fields, each behind a CR LF, after a look at every byte of them."""
+    lines = b"".join([names[name] + value for name, value in fields])
+    if lines.translate(None, _VALUE) != _CRLF * len(fields):
+        raise ValueError(f"a control byte in a field: {lines!r}")
+    return lines
 
 
 def chunk(data: bytes) -> tuple[bytes, ...]:
@@ -165,4 +187,4 @@ def last_chunk(trailers: Sequence[Field] = ()) -> bytes:
     """The end of chunked content. Raises ValueError for trailers that make no valid lines, or that are framing."""
     if not trailers:
         return b"0\r\n\r\n"
-    return _join(b"0\r\n", trailers, _OURS_IN_TRAILERS)
+    return b"0%b\r\n\r\n" % _lines(trailers, _IN_TRAILERS)
