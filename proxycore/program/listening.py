@@ -104,10 +104,15 @@ class ListeningSockets:
     @property
     def by_listener(self) -> Mapping[str, list[socket.socket]]:
         """The sockets of each listener, in the order of its binds."""
-        result: dict[str, list[socket.socket]] = {}
-        for (name, _, _), opened in self._opened.items():
-            result.setdefault(name, []).extend(opened.sockets)
-        return result
+        return by_listener(self._opened)
+
+
+def by_listener(sockets: Sockets) -> Mapping[str, list[socket.socket]]:
+    """The sockets of each listener, in the order of its binds."""
+    result: dict[str, list[socket.socket]] = {}
+    for (name, _, _), opened in sockets.items():
+        result.setdefault(name, []).extend(opened.sockets)
+    return result
 
 
 def _keys(listeners: Iterable[Listener]) -> Iterator[Key]:

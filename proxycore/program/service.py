@@ -21,7 +21,7 @@ from proxycore.composition.filters import Filter
 from proxycore.composition.plan import Materials
 from proxycore.config import Config
 from proxycore.core import Core
-from proxycore.program.listening import ListeningSockets
+from proxycore.program.listening import ListeningSockets, by_listener
 from proxycore.sockets.driver import Driver
 from proxycore.sockets.naming import address_of, error_name
 from proxycore.words.effects import Effect
@@ -164,8 +164,8 @@ class Service(abc.ABC):
             self._sockets.discard(prepared)
             raise
         self._config = config
+        self._driver.listen(by_listener(prepared))  # first: a socket leaves the readiness set before it is closed
         self._sockets.commit(prepared)
-        self._driver.listen(self._sockets.by_listener)
         self._after()
 
     def request_drain(self, timeout: float | None = None) -> None:
