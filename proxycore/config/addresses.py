@@ -134,6 +134,16 @@ def check_host(host: str) -> None:
         raise Invalid(f'"{host}" is no host name and no address')
 
 
+def check_host_in_url(host: str) -> None:
+    """As `check_host`, but an IPv6 address stands in brackets, as it does in a URL and in Host."""
+    if host.startswith("[") and host.endswith("]") and ":" in host:
+        check_host(host[1:-1])
+    elif ":" in host and is_ip(host):
+        raise Invalid("an IPv6 address stands in brackets", f"[{host}]")
+    else:
+        check_host(host)
+
+
 def _ascii_host(host: str) -> str | None:
     try:
         return host.encode("idna").decode("ascii")

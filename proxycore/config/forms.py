@@ -115,11 +115,11 @@ def check_host_pattern(text: str) -> str:
     name = text.removeprefix("*.")
     if "*" in name:
         raise Invalid('"*" stands only at the front of a host: "*.example.com"')
-    if match := re.fullmatch(r"(.*[^:]):[0-9]+", text):
+    if match := re.fullmatch(r"([^:]+|\[.*\]):[0-9]+", text):
         raise Invalid("a host is matched without its port", match[1])
     if "://" in text:
         raise Invalid("a host is matched without its scheme", text.partition("://")[2].partition("/")[0])
-    addresses.check_host(name.removeprefix("[").removesuffix("]") if name.startswith("[") else name)
+    addresses.check_host_in_url(name)
     return text.lower()
 
 
@@ -208,8 +208,8 @@ def check_host_choice(text: str) -> str:
 
 def check_authority(text: str) -> str:
     """A literal value of Host: a host, and a port if need be."""
-    host = re.sub(r":[0-9]{1,5}$", "", text)
-    addresses.check_host(host[1:-1] if host.startswith("[") and host.endswith("]") else host)
+    match = re.fullmatch(r"([^:]+|\[.*\])(:[0-9]{1,5})?", text, re.ASCII)
+    addresses.check_host_in_url(match[1] if match else text)
     return text
 
 

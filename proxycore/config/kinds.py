@@ -24,6 +24,7 @@ K = TypeVar("K", covariant=True)
 Key = TypeVar("Key")
 Value = TypeVar("Value")
 
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -304,9 +305,9 @@ class NetworkOf(Kind[Network]):
     blank = ipaddress.IPv4Network("0.0.0.0/32")
 
     def parse(self, given: object, place: Place) -> Network:
-        if isinstance(given, ipaddress.IPv4Network | ipaddress.IPv6Network):
+        if isinstance(given, Network):
             return given
-        if isinstance(given, ipaddress.IPv4Address | ipaddress.IPv6Address):
+        if isinstance(given, IPAddress):
             return ipaddress.ip_network(given)
         if not isinstance(given, str):
             raise Invalid(f"{described(given)} is no {self.name}")

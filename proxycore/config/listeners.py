@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 from proxycore.config import forms
 from proxycore.config.addresses import Bind, parse_bind
-from proxycore.config.kinds import Duration, ListOf, Network, NetworkOf, OneOf
+from proxycore.config.kinds import Duration, IPAddress, ListOf, Network, NetworkOf, OneOf
 from proxycore.config.problems import Place
 from proxycore.config.process import Certificate
 from proxycore.config.sections import (
@@ -76,10 +76,12 @@ class Listener(Section):
         "where there is TLS.",
         default=DERIVED,
     )
-    trusted_proxies: Setting[Network | str | Sequence[Network | str], tuple[Network, ...]] = setting(
-        ListOf(NetworkOf()),
-        "Whose X-Forwarded-* and Forwarded are believed; from others they are replaced.",
-        default=(),
+    trusted_proxies: Setting[Network | IPAddress | str | Sequence[Network | IPAddress | str], tuple[Network, ...]] = (
+        setting(
+            ListOf(NetworkOf()),
+            "Whose X-Forwarded-* and Forwarded are believed; from others they are replaced.",
+            default=(),
+        )
     )
     half_close: Setting[HalfClose, HalfClose] = setting(
         OneOf[HalfClose](get_args(HalfClose)),

@@ -11,6 +11,7 @@ from proxycore.config.kinds import (
     Duration,
     Flag,
     Integer,
+    IPAddress,
     ListOf,
     Network,
     NetworkOf,
@@ -46,7 +47,7 @@ RedirectStatus = Literal[301, 302, 303, 307, 308]
 Coding = Literal["zstd", "br", "gzip"]
 WafMode = Literal["off", "detect", "block"]
 
-Networks = Setting[Network | str | Sequence[Network | str], tuple[Network, ...]]
+Networks = Setting[Network | IPAddress | str | Sequence[Network | IPAddress | str], tuple[Network, ...]]
 WordTable = Setting[Mapping[str, str | Sequence[str]], Table[str, tuple[str, ...]]]
 
 _GROUP = re.compile(r"\$(?:([0-9]+)|\{([0-9]+)\})", re.ASCII)

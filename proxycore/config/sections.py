@@ -190,11 +190,11 @@ def references(section: Section, place: Place) -> Iterator[tuple[Place, str, str
 class Nested(Kind[S]):
     """A section within a section. It is named by a function, since a section may hold itself."""
 
+    name = "table"
+    holds_sections = True
+
     def __init__(self, cls: Callable[[], type[S]]) -> None:
         self._cls = cls
-        self.name = "table"
-
-    holds_sections = True
 
     @property
     def section(self) -> type[S]:
@@ -202,7 +202,7 @@ class Nested(Kind[S]):
 
     @property
     def blank(self) -> S:  # type: ignore[override]  # made when it is needed: the class may not exist yet
-        return self.read_named({}, Place(), None)
+        return read_section(self.section, {}, Place())
 
     def read(self, given: object, place: Place) -> S:
         return self.read_named(given, place, None)
@@ -212,13 +212,10 @@ class Nested(Kind[S]):
         cls = self.section
         if isinstance(given, cls):
             return given if name is None else _named(given, name, place)
-        if not isinstance(given, Mapping) or len(place.path) > MAX_DEPTH:
-            place.problem(
-                "this is nested too deep" if isinstance(given, Mapping) else f"{described(given)} is no table"
-            )
-            given = {}
-            place = Place()
-        return read_section(cls, given, place, name)
+        if isinstance(given, Mapping) and len(place.path) <= MAX_DEPTH:
+            return read_section(cls, given, place, name)
+        place.problem("this is nested too deep" if isinstance(given, Mapping) else f"{described(given)} is no table")
+        return read_section(cls, {}, Place(), name)
 
     def references(self, kept: Any, place: Place) -> Iterator[tuple[Place, str, str]]:
         return references(kept, place)

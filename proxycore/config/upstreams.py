@@ -68,6 +68,7 @@ class Server(Section):
 
     @property
     def parsed_url(self) -> ServerUrl:
+        """`url` in its parts; parsed at each call, so ask when a configuration is loaded and not for each request."""
         return parse_server_url(self.url)
 
     @property
@@ -100,9 +101,10 @@ class Server(Section):
 class ServerOrUrl(Nested[Server]):
     """A server as a table, or as its url alone."""
 
+    name = "table, or url"
+
     def __init__(self) -> None:
         super().__init__(lambda: Server)
-        self.name = "table, or url"
 
     def read(self, given: object, place: Place) -> Server:
         return super().read({"url": given} if isinstance(given, str) else given, place)

@@ -7,6 +7,7 @@ import dataclasses
 import math
 import pickle
 from collections.abc import Callable
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 import pytest
@@ -102,6 +103,28 @@ def test_a_program_gives_numbers_or_texts() -> None:
         StatusRange(500, 599),
         StatusRange(504, 504),
     )
+
+
+def test_what_off_is() -> None:
+    assert Limits(stream_resets="off", minimum_rate="off", connections="off") == Limits(
+        stream_resets=Rate(UNLIMITED), minimum_rate=Rate(0), connections=UNLIMITED
+    )
+    assert (Timeouts(idle="off").idle, Upstream(servers="http://h", slow_start="off").slow_start) == (math.inf, 0.0)
+    assert a_config(user="off").user is None
+
+
+def test_networks_and_hosts_in_any_form() -> None:
+    given = ["10.0.0.0/8", "10.0.0.1", ip_network("10.0.0.0/8"), ip_address("::1"), "::1/128"]
+    assert [str(network) for network in Access(allow=given).allow] == [
+        "10.0.0.0/8",
+        "10.0.0.1/32",
+        "10.0.0.0/8",
+        "::1/128",
+        "::1/128",
+    ]
+    assert Upstream(servers="http://h", host="[::1]:80").host == "[::1]:80"
+    assert Match(host=["[::1]", "*.a.b", "10.0.0.1"]).host == ("[::1]", "*.a.b", "10.0.0.1")
+    assert HealthCheck(host="a.b:80").host == "a.b:80"
 
 
 def test_tables_stand_for_sections() -> None:
@@ -325,6 +348,26 @@ WRONG: list[tuple[Callable[[], object], str, str]] = [
     (lambda: Limits(minimum_rate="500/s"), "minimum_rate", "500B/s"),
     (lambda: Timeouts(linger="off"), "linger", "duration"),
     (lambda: Timeouts(idle="0s"), "idle", "off"),
+    (lambda: HeaderEdits(set={"X-A": " a "}), "set.X-A", "-> a"),
+    (lambda: Match(method="a b"), "method", "no method"),
+    (lambda: Match(host="https://a.b/c"), "host", "-> a.b"),
+    (lambda: Match(host="[::1"), "host", "no host name"),
+    (lambda: Match(host="::1"), "host", "[::1]"),
+    (lambda: Match(host="[::1]:80"), "host", "[::1]"),
+    (lambda: Upstream(servers="http://h", host="::1"), "host", "[::1]"),
+    (lambda: Rewrite(add_prefix="api"), "add_prefix", "/api"),
+    (lambda: HealthCheck(path="/a b"), "path", "visible"),
+    (lambda: HealthCheck(host="a b"), "host", "no host name"),
+    (lambda: BasicAuth(file="a\0"), "file", "NUL"),
+    (lambda: BasicAuth(file=""), "file", "empty"),
+    (lambda: Outliers(eject_share_max=[]), "eject_share_max", "a list is no share"),  # type: ignore[arg-type]
+    (lambda: Limits(request_head=True), "request_head", "true is no size"),
+    (lambda: Limits(request_head=0), "request_head", "1B or more"),
+    (lambda: Limits(stream_resets=100), "stream_resets", "100/s"),  # type: ignore[arg-type]
+    (lambda: Retries(statuses=[[]]), "statuses[0]", "no status"),  # type: ignore[list-item]
+    (lambda: Timeouts(idle=math.nan), "idle", "above zero"),
+    (lambda: Redirect(scheme="ftp"), "scheme", "not one of"),  # type: ignore[arg-type]
+    (lambda: a_config(user="a b"), "user", "no name"),
     (lambda: a_config(workers="many"), "workers", "auto"),
     (lambda: a_config(logging={"access": "jsn"}), "logging.access", "json"),
     (lambda: a_config(logging={"access": "{client}"}), "logging.access", "client_ip"),
