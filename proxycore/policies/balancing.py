@@ -422,11 +422,10 @@ class LeastConnections(Tier):
         self._dead = 0
 
     def _seat(self, server: Candidate) -> Seat:
-        """The seat it had, with its turn, or a new one that is no further behind than the rest."""
+        """The seat it had, with its turn, or a new one."""
         seat = self._seats.get(server.index) or Seat(server)
         seat.server = server
         seat.weight = server.weight
-        seat.turn = max(seat.turn, self._clock)
         return seat
 
     def _load(self, seat: Seat) -> float:

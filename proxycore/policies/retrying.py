@@ -53,17 +53,15 @@ class RetryBudget:
             self._decay(now)
         self._requests += 1.0
 
-    def resent(self, now: float) -> None:
-        """A request was sent again. Ask `allows` before."""
-        if now >= self._decays_at:
-            self._decay(now)
-        self._retries += 1.0
-
     def allows(self, now: float) -> bool:
-        """Whether one more retry is within the budget. A share of 0 allows none."""
+        """Whether one more retry is within the budget; if it is made, call `resent`. A share of 0 allows none."""
         if now >= self._decays_at:
             self._decay(now)
         return self.share > 0 and self._retries + 1.0 <= self.RESERVE + self.share * self._requests
+
+    def resent(self) -> None:
+        """A request is being sent again."""
+        self._retries += 1.0
 
     def _decay(self, now: float) -> None:
         left = exp((self._since - now) / self.WINDOW)

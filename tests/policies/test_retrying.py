@@ -145,7 +145,7 @@ def test_a_spent_budget_refuses() -> None:
     budget = RetryBudget(0.2, 0.0)
     for _ in range(10):
         assert why_not(b"GET", RESET, Retries(), budget, 0.0, retries=0, can_rewind=True) == ""
-        budget.resent(0.0)
+        budget.resent()
     reason = why_not(b"GET", RESET, Retries(), budget, 0.0, retries=0, can_rewind=True)
     assert reason == "retries.budget, 0.2 of all requests, is used up"
 
@@ -168,7 +168,7 @@ def test_retries_stay_within_their_share_and_a_trickle(share: float, steps: list
             budget.sent(now)
             requests += 1
         while budget.allows(now):
-            budget.resent(now)
+            budget.resent()
             retries += 1
         elapsed = now - 100.0
         assert retries <= share * requests + budget.RESERVE * (1 + elapsed / budget.WINDOW) + 1e-6
@@ -192,7 +192,7 @@ def test_steady_traffic_pays_for_its_share_of_retries() -> None:
     for tick in range(60_000):
         budget.sent(tick / 1000)
         if budget.allows(tick / 1000):
-            budget.resent(tick / 1000)
+            budget.resent()
             retries += 1
     assert retries == pytest.approx(0.2 * 60_000, rel=0.02)
 
@@ -204,7 +204,7 @@ def test_a_burst_of_resets_in_busy_traffic_is_paid_for() -> None:
         budget.sent(tick / 1000)
     for _ in range(333):
         assert budget.allows(10.0)
-        budget.resent(10.0)
+        budget.resent()
 
 
 def test_a_fresh_server_is_tried_at_once_and_a_tried_one_after_a_random_pause() -> None:
