@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from proxycore.config import ConfigError
 from proxycore.program import exits
 from proxycore.program.banner import version
-from proxycore.program.commands import check, serve
+from proxycore.program.commands import check, serve, work
 from proxycore.program.exits import NotStarted
 from proxycore.program.listening import ListenError
 
@@ -48,6 +48,6 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"proxycore {version()}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in (serve, check):
+    for command in (serve, check, work):
         command.add_parser(commands)
     return parser

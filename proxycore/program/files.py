@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Literal, Protocol
 
+from proxycore.composition.plan import Materials
 from proxycore.config import Config, ConfigError, Problem
 from proxycore.config.loading import from_dict, load_toml
-from proxycore.core import Core, Materials
+from proxycore.core import Core
 from proxycore.program.access_log import compile_line
 
 
@@ -93,7 +95,11 @@ class Source:
             config = replace(config, workers=self.workers)
         problems: list[Problem] = []
         materials = read_materials(config, files, self.name, problems)
-        for check in (lambda: compile_line(config.logging, self.name), lambda: _compile(config, materials)):
+        checks: list[Callable[[], object]] = [
+            partial(compile_line, config.logging, self.name),
+            partial(_compile, config, materials),
+        ]
+        for check in checks:
             try:
                 check()
             except ConfigError as error:

@@ -87,7 +87,7 @@ class Process:
         self._draining = True
         _log.info(
             "draining for at most %g seconds: what is in flight ends, nothing new is taken",
-            service.core.config.timeouts.drain,
+            service.config.timeouts.drain,
         )
         service.request_drain(None)
 
@@ -100,11 +100,14 @@ class Process:
         except (ConfigError, ListenError) as error:
             _log.error("the new configuration is refused, the old one goes on:\n%s", error)
             self._reloading.concluded(str(error))
+        except Exception:
+            _log.exception("a bug in proxycore, please report it; the new configuration may be in force in part")
+            self._reloading.concluded("a bug")
         else:
             self._reloading.concluded("")
 
     def _change_to(self, loaded: Loaded, service: Service) -> None:
-        before = service.core.config
+        before = service.config
         log = self._access_log.prepare(loaded.config.logging)
         try:
             service.reload(loaded.config, loaded.materials)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from typing import Any, Literal
 
@@ -12,11 +11,14 @@ from proxycore.program import runtimes
 from proxycore.program.access_log import AccessLog
 from proxycore.program.banner import banner
 from proxycore.program.files import Disk, Loaded, Source
+from proxycore.program.listening import ListeningSockets
 from proxycore.program.privileges import become, check_user
 from proxycore.program.program_log import logging_to_stderr
 from proxycore.program.reloading import FromDisk
 from proxycore.program.running import Process
 from proxycore.program.service import Service
+from proxycore.program.supervisor import Supervisor, worker_count
+from proxycore.sockets.naming import address_of
 
 EXAMPLES = """\
 examples:
@@ -54,10 +56,14 @@ def add_parser(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Do it, and return the exit code."""
     source = _source(arguments)
-    loaded = source.load(Disk())
+    disk = Disk()
+    loaded = source.load(disk)
     check_user(loaded.config.user)
+    count = worker_count(loaded.config)
     with logging_to_stderr(loaded.config.logging.level):
-        return serve(source, loaded, arguments.binding)
+        if count == 1:
+            return serve(source, loaded, arguments.binding)
+        return supervise(source, disk, loaded.config, arguments.binding, count)
 
 
 def serve(source: Source, loaded: Loaded, binding: str) -> int:
@@ -76,12 +82,17 @@ def serve(source: Source, loaded: Loaded, binding: str) -> int:
         access_log.close()
 
 
-def worker_count(config: Config) -> int:
-    """How many processes `workers` means here."""
-    if config.workers != "auto":
-        return config.workers
-    available = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
-    return len(available)
+def supervise(source: Source, disk: Disk, config: Config, binding: str, count: int) -> int:
+    """Serve in several processes until the end."""
+
+    def started(sockets: ListeningSockets) -> None:
+        runtime = f"{runtimes.describe(binding)} in {count} workers"
+        addresses = {
+            name: [address_of(sock.getsockname()) for sock in group] for name, group in sockets.by_listener.items()
+        }
+        print(banner(source.name, config, addresses, runtime), file=sys.stderr)
+
+    return Supervisor(source, disk, config, binding, count, started).run()
 
 
 def _source(arguments: argparse.Namespace) -> Source:

@@ -1,0 +1,135 @@
+"""What a worker is told by its supervisor, and the share of the configuration that is its own.
+
+A message is one line on a Unix socket, and descriptors with it: first a file with everything that was read from
+the disk, then the listening sockets. So a worker needs no rights of its own to read or bind anything, and all
+workers serve the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, BinaryIO
+
+from proxycore.config import UNLIMITED, Config, Listener, Rate, Upstream
+from proxycore.program.files import Copy, Disk, Loaded, Source
+
+LINE = b"configuration\n"
+"""What stands in the message itself; a stream needs at least a byte to carry descriptors."""
+
+STANDS, REFUSED = b"+", b"-"
+"""A worker's answers: the configuration that came last is in force there, or it is not."""
+
+MOST_DESCRIPTORS = 253
+"""In one message (Linux's SCM_MAX_FD)."""
+
+
+@dataclass(slots=True)
+class Assignment:
+    """What one worker is to serve. `sockets` are descriptors by the name of their listener, open in this process."""
+
+    source: Source
+    files: Copy
+    count: int
+    sockets: Mapping[str, Sequence[int]] = field(default_factory=dict)
+
+    def load(self) -> Loaded:
+        """The configuration as this worker serves it. Raises ConfigError."""
+        loaded = self.source.load(self.files)
+        return replace(loaded, config=_shared(loaded.config, self.count, self.sockets))
+
+    def close(self) -> None:
+        """Close the descriptors: whoever listens on them has descriptors of its own."""
+        for fds in self.sockets.values():
+            for fd in fds:
+                os.close(fd)
+
+
+def send(
+    control: socket.socket, source: Source, disk: Disk, sockets: Mapping[str, Sequence[socket.socket]], count: int
+) -> None:
+    """Tell a worker what to serve. Raises OSError if it is gone."""
+    message = {
+        "source": {"file": source.file, "listen": source.listen, "to": source.to, "workers": source.workers},
+        "contents": {path: content.decode("latin-1") for path, content in disk.contents.items()},
+        "found": disk.found,
+        "count": count,
+        "sockets": {name: len(group) for name, group in sockets.items()},
+    }
+    with _private_file() as file:
+        file.write(json.dumps(message).encode())
+        file.flush()
+        fds = [file.fileno(), *(sock.fileno() for group in sockets.values() for sock in group)]
+        socket.send_fds(control, [LINE], fds)
+
+
+def receive(control: socket.socket) -> Assignment | None:
+    """Wait for the next message; None when the supervisor is gone."""
+    try:
+        line, fds, _, _ = socket.recv_fds(control, len(LINE), MOST_DESCRIPTORS)
+    except ConnectionError:
+        return None
+    if not line:
+        return None
+    with os.fdopen(fds[0], "rb") as file:
+        # All workers share one position in this file.
+        message: dict[str, Any] = json.loads(os.pread(file.fileno(), os.fstat(file.fileno()).st_size, 0))
+    descriptors = iter(fds[1:])
+    return Assignment(
+        source=Source(**message["source"]),
+        files=Copy({path: text.encode("latin-1") for path, text in message["contents"].items()}, message["found"]),
+        count=message["count"],
+        sockets={name: [next(descriptors) for _ in range(length)] for name, length in message["sockets"].items()},
+    )
+
+
+def _private_file() -> BinaryIO:
+    """A file without a name: in memory where there is such a thing, since it may hold secrets."""
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("proxycore"), "w+b")
+    return tempfile.TemporaryFile()
+
+
+def _shared(config: Config, count: int, sockets: Mapping[str, Sequence[int]]) -> Config:
+    """One worker's share: the sockets that it was given, and an equal part of every limit on connections and rates."""
+    return replace(
+        config,
+        listeners=[_listening_on(listener, sockets.get(listener.name, ())) for listener in config.listeners],
+        limits=replace(
+            config.limits,
+            connections=_part(config.limits.connections, count),
+            connections_per_client=_part(config.limits.connections_per_client, count),
+            handshakes=_part(config.limits.handshakes, count),
+            calls=_part(config.limits.calls, count),
+        ),
+        upstreams={name: _part_of_upstream(upstream, count) for name, upstream in config.upstreams.items()},
+        rate_limits={
+            name: replace(
+                limit, rate=Rate(_part(limit.rate.count, count), limit.rate.per), burst=_part(limit.burst, count)
+            )
+            for name, limit in config.rate_limits.items()
+        },
+    )
+
+
+def _listening_on(listener: Listener, fds: Sequence[int]) -> Listener:
+    return replace(listener, bind=[f"fd:{fd}" for fd in fds])
+
+
+def _part_of_upstream(upstream: Upstream, count: int) -> Upstream:
+    return replace(
+        upstream,
+        servers=[replace(server, max_connections=_part(server.max_connections, count)) for server in upstream.servers],
+        queue=_part(upstream.queue, count),
+        max_exchanges=_part(upstream.max_exchanges, count),
+        idle_connections=_part(upstream.idle_connections, count),
+    )
+
+
+def _part(limit: int, count: int) -> int:
+    """An equal part, rounded up: together the workers allow less than `count` more than the limit."""
+    return limit if limit >= UNLIMITED else -(-limit // count)
