@@ -17,16 +17,17 @@ class Effect:
     """One thing for the driver to do. Effects compare by class and by what they carry."""
 
     __slots__: tuple[str, ...] = ()
+    __match_args__: tuple[str, ...] = ()
 
     def __eq__(self, other: object) -> bool:
         return self.__class__ is other.__class__ and all(
-            getattr(self, name) == getattr(other, name) for name in self.__slots__
+            getattr(self, name) == getattr(other, name) for name in self.__match_args__
         )
 
     __hash__ = None  # type: ignore[assignment]  # mutable, and never a key
 
     def __repr__(self) -> str:
-        return f"{self.__class__.__name__}({', '.join(repr(getattr(self, name)) for name in self.__slots__)})"
+        return f"{self.__class__.__name__}({', '.join(repr(getattr(self, name)) for name in self.__match_args__)})"
 
 
 class Send(Effect):
@@ -37,6 +38,7 @@ class Send(Effect):
     """
 
     __slots__ = ("conn", "data")
+    __match_args__ = ("conn", "data")
 
     def __init__(self, conn: ConnId, data: bytes) -> None:
         self.conn = conn
@@ -45,6 +47,7 @@ class Send(Effect):
 
 class _OnConn(Effect):
     __slots__ = ("conn",)
+    __match_args__ = ("conn",)
 
     def __init__(self, conn: ConnId) -> None:
         self.conn = conn
@@ -84,6 +87,7 @@ class Connect(Effect):
     """Dial `address`; tell `connected` or `connect_failed`. The time limit is the core's (`Abort`)."""
 
     __slots__ = ("address", "conn")
+    __match_args__ = ("conn", "address")
 
     def __init__(self, conn: ConnId, address: Address) -> None:
         self.conn = conn
@@ -94,6 +98,7 @@ class Resolve(Effect):
     """Look `host` up; tell `resolved` with every address, or `resolve_failed`."""
 
     __slots__ = ("host", "lookup", "port")
+    __match_args__ = ("lookup", "host", "port")
 
     def __init__(self, lookup: LookupId, host: str, port: int) -> None:
         self.lookup = lookup
@@ -105,6 +110,7 @@ class Call(Effect):
     """Run the function registered under `name`; tell `call_completed` or `call_failed`."""
 
     __slots__ = ("arguments", "call", "name")
+    __match_args__ = ("call", "name", "arguments")
 
     def __init__(self, call: CallId, name: str, arguments: Mapping[str, Any]) -> None:
         self.call = call
@@ -116,6 +122,7 @@ class Cancel(Effect):
     """Stop a look-up or a call that nobody waits for; its last fact still comes."""
 
     __slots__ = ("handle",)
+    __match_args__ = ("handle",)
 
     def __init__(self, handle: LookupId | CallId) -> None:
         self.handle = handle
@@ -123,6 +130,7 @@ class Cancel(Effect):
 
 class _OnListener(Effect):
     __slots__ = ("listener",)
+    __match_args__ = ("listener",)
 
     def __init__(self, listener: str) -> None:
         self.listener = listener
