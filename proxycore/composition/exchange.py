@@ -600,7 +600,7 @@ class Exchange:
         self.retries += 1
         self._failure = failure
         if self._upstream_state is not None:
-            self._upstream_state.budget.resent(self._engine.now)
+            self._upstream_state.budget.resent()
         if self.server is not None:
             self.tried = (*self.tried, self.server)
         self._resend()

@@ -14,7 +14,8 @@ _PROPOSAL = h11.Request(
     target="/",
     headers=[("Host", "upstream"), ("Connection", "Upgrade"), ("Upgrade", "any")],
 )
-"""Without having offered a protocol, h11 takes no 101; whether we did is the reader's question."""
+"""Without a request h11 takes no interim response, and without having offered one no 101; whether we did is the
+reader's question."""
 
 
 class H11Codec(Codec):
@@ -30,7 +31,7 @@ class H11Codec(Codec):
     def reads_response(self, head: bytes, status: int) -> bool:
         """See `codec.Codec`."""
         connection = h11.Connection(h11.CLIENT)
-        if status == 101:
+        if status < 200:
             connection.send(_PROPOSAL)
         event = _read(connection, head)
         return isinstance(event, (h11.Response, h11.InformationalResponse)) and event.status_code == status
