@@ -258,6 +258,10 @@ def test_what_stands_twice() -> None:
     assert problems(lambda: HeaderEdits(set={"X-A": "1", "x-a": "2"})) == [
         ("set.x-a", "this stands here twice, written differently")
     ]
+    assert [place for place, _ in problems(lambda: HeaderEdits(set={"a b": "1", "c d": "2"}))] == [
+        'set."a b"',
+        'set."c d"',
+    ]
     assert problems(lambda: a_config(upstreams={"api": Upstream(name="app", servers="http://h")})) == [
         ("upstreams.api", 'this is named "app" and stands under another name -> app')
     ]

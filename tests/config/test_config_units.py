@@ -80,6 +80,14 @@ def test_a_written_duration_keeps_its_value_in_its_shortest_text(number: int, un
     assert len(text) <= len(f"{number}{unit}") + 1
 
 
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.0, "0s"), (0.25, "250ms"), (90.0, "90s"), (3_600.0, "1h"), (86_400.0, "1d"), (1e-5, "0.00001s")],
+)
+def test_the_text_of_a_duration(seconds: float, text: str) -> None:
+    assert format_duration(seconds) == text
+
+
 def test_a_duration_that_is_off() -> None:
     assert format_duration(math.inf) == "off"
 
