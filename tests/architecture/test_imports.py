@@ -60,9 +60,8 @@ def layering_offences(source: str, room: str) -> list[str]:
     """Imports of rooms of ours that `room` may not know; relative ones, since they hide where they point."""
     offences = []
     tree = ast.parse(source)
-    lazy = {
-        id(node) for function in ast.walk(tree) if isinstance(function, ast.FunctionDef) for node in ast.walk(function)
-    }
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    lazy = {id(node) for function in functions for node in ast.walk(function)}
     for node, name in imported_names(tree):
         top = name.partition(".")[0]
         if name.startswith("."):
@@ -83,9 +82,11 @@ def layering_offences(source: str, room: str) -> list[str]:
 class Purity(ast.NodeVisitor):
     """Collects what a pure room may not do: I/O, clocks, chance, coroutines, order that differs between runs."""
 
-    def __init__(self) -> None:
+    def __init__(self, random_names: set[str]) -> None:
         self.offences: list[str] = []
         self.functions: list[str] = []
+        self.random_names = random_names
+        """What the module `random` is called here; elsewhere that name is an instance that was given."""
 
     def offend(self, node: ast.stmt | ast.expr, what: str) -> None:
         self.offences.append(f"{node.lineno}: {what}")
@@ -124,14 +125,15 @@ class Purity(ast.NodeVisitor):
         self.generic_visit(node)
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
-        if isinstance(node.value, ast.Name) and node.value.id == "random" and node.attr != "Random":
+        if isinstance(node.value, ast.Name) and node.value.id in self.random_names and node.attr != "Random":
             self.offend(node, f"random.{node.attr}")
         self.generic_visit(node)
 
 
 def purity_offences(source: str) -> list[str]:
     tree = ast.parse(source)
-    visitor = Purity()
+    imports = [alias for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
+    visitor = Purity({alias.asname or alias.name for alias in imports if alias.name == "random"})
     visitor.visit(tree)
     for node, name in imported_names(tree):
         parts = name.split(".")
@@ -208,6 +210,7 @@ def test_an_import_against_the_direction_is_found(room: str, source: str) -> Non
         ("sockets", "from proxycore.words import effects\nimport socket"),
         ("testing", "from proxycore import Core\nfrom proxycore.core import Core"),
         ("program", "def start():\n    from proxycore_trio import serve"),
+        ("program", "async def start():\n    from proxycore_asyncio import serve"),
         ("binding", "import asyncio\nfrom proxycore.sockets.driver import Driver"),
     ],
 )
@@ -228,6 +231,7 @@ def test_an_import_along_the_direction_is_not(room: str, source: str) -> None:
         "from random import choice",
         "import random\nx = random.random()",
         "import random\nrandom.seed(1)",
+        "import random as chance\nchance.choice([1])",
         "x = open('file')",
         "print('x')",
         "key = hash('x')",
@@ -248,6 +252,7 @@ def test_what_is_impure_is_found(source: str) -> None:
     [
         "from random import Random\nchance = Random(7)",
         "import random\nchance = random.Random(7)",
+        "from random import Random\ndef pause(random: Random): return random.random()",
         "import ssl, re, heapq\nfrom http import HTTPStatus",
         "class A:\n    def __hash__(self):\n        return hash(self.key)",
         "def f(self): return self.open()",
