@@ -233,6 +233,8 @@ class DownstreamConnection:
 
     def _is_too_slow(self, exchange: Exchange) -> bool:
         """Whether the content came slower than `limits.minimum_rate`, after a grace of `timeouts.request_body`."""
+        if self.wire.is_gated:
+            return False
         elapsed = self._engine.now - self._body_since
         if elapsed <= exchange.timeouts.request_body:
             return False
@@ -241,15 +243,20 @@ class DownstreamConnection:
     def _refused(self, refused: Refused) -> None:
         """What came is no request: answer, and read on nowhere (waitress, CVE-2024-49768)."""
         self._persistent = False
-        exchange = self._exchange
-        if exchange is not None:
-            return exchange.request_refused(refused)
+        if self._exchange is not None:
+            self._exchange.request_refused(refused)
+        else:
+            self._begin_unread().refuse(refused, "framing")
+
+    def _begin_unread(self) -> Exchange:
+        """An exchange for a request whose head we don't have: it is answered, and logged, like any other."""
         self.state = DOWNSTREAM[self.state]["read"]
         self._clock.clear()
         self._served += 1
-        self._exchange = exchange = Exchange(self._engine, self, _UNREAD, self._engine.plan)
+        self._persistent = False
         self._reading_body = True
-        exchange.refuse(refused, "framing")
+        self._exchange = exchange = Exchange(self._engine, self, _UNREAD, self._engine.plan)
+        return exchange
 
     # ---- the exchange's side
 
@@ -401,8 +408,7 @@ class DownstreamConnection:
     def _expired(self) -> None:
         state = self.state
         if state == "head":
-            self._persistent = False
-            self._refused(Refused(408, "The request did not come in time."))
+            self._begin_unread().request_timed_out("request_head")
         elif state == "busy":
             if self._exchange is not None:
                 self._persistent = False
