@@ -171,7 +171,7 @@ class LogWriter:
             self._wake.set()
 
     def reopen(self) -> None:
-        """Have the destination opened anew, before anything more is written there."""
+        """Have the destination opened anew. What waits is written to the old one first."""
         self._must_reopen = True
         self._wake.set()
 
@@ -188,10 +188,10 @@ class LogWriter:
             self._wake.wait()
             self._wake.clear()
             self._closing.wait(INTERVAL)
-            if self._must_reopen:
-                self._must_reopen = False
-                self._reopen()
+            must_reopen, self._must_reopen = self._must_reopen, False
             self._write_waiting()
+            if must_reopen:  # what came before still belongs into the old file
+                self._reopen()
         self._write_waiting()
         self._destination.close()
 
