@@ -40,7 +40,7 @@ class Assignment:
     def load(self) -> Loaded:
         """The configuration as this worker serves it. Raises ConfigError."""
         loaded = self.source.load(self.files)
-        return replace(loaded, config=_shared(loaded.config, self.count, self.sockets))
+        return replace(loaded, config=share(loaded.config, self.count, self.sockets))
 
     def close(self) -> None:
         """Close the descriptors: whoever listens on them has descriptors of its own."""
@@ -94,7 +94,7 @@ def _private_file() -> BinaryIO:
     return tempfile.TemporaryFile()
 
 
-def _shared(config: Config, count: int, sockets: Mapping[str, Sequence[int]]) -> Config:
+def share(config: Config, count: int, sockets: Mapping[str, Sequence[int]]) -> Config:
     """One worker's share: the sockets that it was given, and an equal part of every limit on connections and rates."""
     return replace(
         config,
