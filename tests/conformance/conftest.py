@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from proxycore.config import Config, Listener, Route, Upstream
 from tests.conformance.proxies import BINDINGS, Handle, running
 
+Http1 = Literal["h11", "httptools"]
 Run = Callable[..., AbstractContextManager[Handle]]
 
 
@@ -22,13 +23,13 @@ def run(request: pytest.FixtureRequest) -> Run:
 
 
 @pytest.fixture(params=["h11", "httptools"])
-def http1(request: pytest.FixtureRequest) -> str:
-    name: str = request.param
+def http1(request: pytest.FixtureRequest) -> Http1:
+    name: Http1 = request.param
     return name
 
 
 @pytest.fixture
-def configure(http1: str) -> Callable[..., Config]:
+def configure(http1: Http1) -> Callable[..., Config]:
     """Makes a configuration with one listener and one upstream of these servers; keywords go to their sections."""
 
     def make(

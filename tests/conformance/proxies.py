@@ -10,6 +10,7 @@ import contextlib
 import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import gevent
@@ -32,7 +33,7 @@ LIMIT = 10.0
 class Handle:
     """A running proxy, seen from another thread."""
 
-    def __init__(self, server: Any, call: Callable[[Callable[[], Any]], None], leave: Callable[[], None]) -> None:
+    def __init__(self, server: Any, call: Callable[[Callable[[], Any]], object], leave: Callable[[], object]) -> None:
         self._server = server
         self._call = call
         self.leave = leave
@@ -90,13 +91,7 @@ def _asyncio(
             loop = asyncio.get_running_loop()
             over = asyncio.Event()
             async with proxycore_asyncio.serve(config, **options) as server:
-                tell(
-                    Handle(
-                        server,
-                        lambda step: loop.call_soon_threadsafe(step) and None,
-                        lambda: loop.call_soon_threadsafe(over.set) and None,
-                    )
-                )
+                tell(Handle(server, loop.call_soon_threadsafe, partial(loop.call_soon_threadsafe, over.set)))
                 await over.wait()
 
         with asyncio.Runner(loop_factory=loop_factory) as runner:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from proxycore.config import Config, Listener, Match, Redirect, Respond, Rewrite, Route, Upstream
-from tests.conformance.conftest import Run
+from tests.conformance.conftest import Http1, Run
 from tests.conformance.origins import client, echoing, fields_of, origin, status_of
 
 Configure = Callable[..., Config]
@@ -91,7 +91,7 @@ def test_rewrites_and_edits(run: Run, configure: Configure) -> None:
     assert b"x-debug" not in fields
 
 
-def test_the_first_route_that_matches_wins(run: Run, http1: str) -> None:
+def test_the_first_route_that_matches_wins(run: Run, http1: Http1) -> None:
     with origin(echoing) as one, origin(echoing) as other:
         config = Config(
             http1=http1,
@@ -126,7 +126,7 @@ def test_the_first_route_that_matches_wins(run: Run, http1: str) -> None:
 
 
 @pytest.mark.parametrize("path", [b"/ADMIN/x", b"//admin/x", b"/./admin/x", b"/a/../admin/x", b"/%61dmin/x"])
-def test_there_is_no_way_round_a_rule(run: Run, http1: str, path: bytes) -> None:
+def test_there_is_no_way_round_a_rule(run: Run, http1: Http1, path: bytes) -> None:
     with origin(echoing) as o:
         config = Config(
             http1=http1,

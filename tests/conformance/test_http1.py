@@ -71,9 +71,8 @@ def test_content_and_trailers_pass_in_chunks(run: Run, configure: Configure) -> 
         line.head()
 
     with origin(trailing) as o, run(configure(o.url)) as proxy, client(proxy.port) as c:
-        c.send(
-            b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n0\r\nX-Client-Sum: 5\r\n\r\n"
-        )
+        c.send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+        c.send(b"5;x=y\r\nhello\r\n0\r\nX-Client-Sum: 5\r\n\r\n")
         head = c.head()
         assert fields_of(head)[b"transfer-encoding"] == b"chunked"
         assert c.until(b"\r\n\r\n") == b"3\r\nabc\r\n0\r\nx-sum: 9\r\n\r\n"
