@@ -62,6 +62,7 @@ _ESCAPED_DOT = re.compile(rb"%2[Ee]")
 _TWICE_ESCAPED_SEPARATOR = re.compile(rb"%25(?:25)*(?:2[Ff]|5[Cc])")
 _PARAMETERS = re.compile(rb";[^/]*")
 _ESCAPE = re.compile(rb"%(..)")
+_NON_ASCII = re.compile(rb"(?:%[89A-F][0-9A-F])+")
 # Escapes that stay when a path is turned into text, because what they stand for would be read as structure.
 _KEPT_ESCAPES = (b"%25", b"%2F", b"%3F", b"%23", b"%5C")
 
@@ -195,7 +196,7 @@ def has_dot_segment(path: bytes) -> bool:
 
 
 def text_of(path: bytes) -> str:
-    """A normal path as a person writes it: decoded from UTF-8, for regular expressions and for `fold`.
+    """A normal path as a person writes it: decoded from UTF-8, for regular expressions.
 
     `%25`, `%2F`, `%5C`, `%3F` and `%23` stay, as characters that are no structure. Bytes that are no UTF-8
     become surrogates.
@@ -210,13 +211,20 @@ def _decode_escape(found: re.Match[bytes]) -> bytes:
 
 
 def fold(path: bytes) -> bytes:
-    """A key that normal paths share when they differ by case alone.
+    """A key that normal paths share when they differ by case alone. A path without capitals is its own key.
 
     Some origins know files by whatever case (Windows, macOS), so a rule on `/admin` has to notice `/ADMIN`.
     """
     if b"%" not in path:
         return path.lower()
-    return text_of(path).lower().encode("utf-8", "surrogateescape")
+    return _NON_ASCII.sub(_fold_escapes, path).lower()
+
+
+def _fold_escapes(found: re.Match[bytes]) -> bytes:
+    folded = _ESCAPE.sub(_decode_escape, found[0]).decode("utf-8", "surrogateescape").lower()
+    return b"".join(
+        b"%c" % byte if byte < 0x80 else b"%%%02x" % byte for byte in folded.encode("utf-8", "surrogateescape")
+    )
 
 
 def normalise_pattern(text: str) -> bytes:

@@ -120,8 +120,8 @@ class RouteTable:
     __slots__ = ("_by_domain", "_by_host", "_domain_labels", "_everywhere", "routes")
 
     def __init__(self, routes: Sequence[Route]) -> None:
-        case_matters = _spelt_in_several_ways(route.match for route in routes)
-        self.routes = tuple(_compile(route, position, case_matters) for position, route in enumerate(routes))
+        case_matters = _spelt_in_several_ways(routes)
+        self.routes = tuple(CompiledRoute(route, position, case_matters) for position, route in enumerate(routes))
         self._everywhere = _PathIndex()
         self._by_host: dict[bytes, _PathIndex] = defaultdict(_PathIndex)
         self._by_domain: dict[bytes, _PathIndex] = defaultdict(_PathIndex)
@@ -230,13 +230,6 @@ class RouteTable:
                 self._by_host[host].file(route)
 
 
-def _compile(route: Route, position: int, case_matters: frozenset[bytes]) -> CompiledRoute:
-    try:
-        return CompiledRoute(route, position, case_matters)
-    except ValueError as error:
-        raise ValueError(f'route "{route.name}": {error}') from None
-
-
 def _remainder(condition: Condition) -> Condition | None:
     """What is left of a condition where the index has found host and path, and the path has one reading."""
     parts = condition.parts if isinstance(condition, All) else (condition,)
@@ -251,21 +244,25 @@ def _is_indexed(condition: Condition) -> bool:
     return isinstance(condition, HostIs)
 
 
-def _spelt_in_several_ways(matches: Iterable[Match]) -> frozenset[bytes]:
+def _spelt_in_several_ways(routes: Iterable[Route]) -> frozenset[bytes]:
     """The folded paths that the table has in more than one case: there case matters to the user."""
     spellings: dict[bytes, set[bytes]] = defaultdict(set)
-    for text in _path_texts(matches):
-        pattern = PathPattern(text)
-        spellings[pattern.folded].add(pattern.path)
+    for route in routes:
+        try:
+            patterns = [PathPattern(text) for text in _path_texts(route.match)]
+        except ValueError as error:
+            raise ValueError(f'route "{route.name}": {error}') from None
+        for pattern in patterns:
+            spellings[pattern.folded].add(pattern.path)
     return frozenset(folded for folded, paths in spellings.items() if len(paths) > 1)
 
 
-def _path_texts(matches: Iterable[Match]) -> Iterator[str]:
-    for match in matches:
-        yield from match.path
-        yield from _path_texts(match.any)
-        if match.not_ is not None:
-            yield from _path_texts([match.not_])
+def _path_texts(match: Match) -> Iterator[str]:
+    yield from match.path
+    for part in match.any:
+        yield from _path_texts(part)
+    if match.not_ is not None:
+        yield from _path_texts(match.not_)
 
 
 def _ambiguous() -> Refused:
