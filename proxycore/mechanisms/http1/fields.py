@@ -130,15 +130,13 @@ def read_field(line: bytes) -> tuple[int, Field]:
 
 def check_authority(authority: bytes) -> None:
     """Refuse what is no host with an optional port (RFC 9110 section 7.2)."""
-    host, colon, port = authority.partition(b":")
+    host, _, port = authority.partition(b":")
+    valid = host and not host.translate(None, _HOST_NAME)
     if authority.startswith(b"["):
-        host, _, rest = authority[1:].partition(b"]")
-        colon, port = rest[:1], rest[1:]
-        if colon not in (b"", b":") or not _is_ipv6(host):
-            raise Refused(400, "an invalid Host")
-    elif not host or host.translate(None, _HOST_NAME):
-        raise Refused(400, "an invalid Host")
-    if port and (not port.isdigit() or len(port) > 5 or int(port) > 65535):
+        host, bracket, rest = authority[1:].partition(b"]")
+        port = rest[1:]
+        valid = bracket and rest[:1] in (b"", b":") and _is_ipv6(host)
+    if not valid or (port and (not port.isdigit() or len(port) > 5 or int(port) > 65535)):
         raise Refused(400, "an invalid Host")
 
 

@@ -38,7 +38,7 @@ _WITH_CONTENT = frozenset((b"POST", b"PUT", b"PATCH"))
 
 
 class _Names(dict[bytes, bytes]):
-    """From a name to how its line begins, behind the end of the line before. Raises ValueError for what is no name here.
+    """From a name to how its line begins, behind the end of the line before. Raises ValueError for other names.
 
     What isn't common is checked each time: what is remembered of names that peers choose would grow.
     """
