@@ -39,6 +39,5 @@ def record_of(exchange: Exchange, outcome: Outcome) -> ExchangeEnded:
     record.retries = exchange.retries
     record.request_id = exchange.request_id
     record.user = exchange.user
-    record.referer = request.headers.get(b"referer")
-    record.user_agent = request.headers.get(b"user-agent")
+    record.headers = request.headers
     return record

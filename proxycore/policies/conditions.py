@@ -29,7 +29,7 @@ from proxycore.config.model import Match
 from proxycore.policies.addresses import AddressSet, number_of
 from proxycore.policies.hosts import host_of
 from proxycore.policies.paths import NormalPath, fold, normalise_pattern, text_of
-from proxycore.words.messages import RequestHead
+from proxycore.words.messages import Headers, RequestHead
 
 NO, DISPUTED, YES = 0, 1, 2
 """What a condition answers. Integers, so that `min` and `max` are `all` and `any`."""
@@ -405,7 +405,7 @@ class CookieHas(HasValue):
         self._key = name.encode()
 
     def found(self, request: RequestHead) -> list[bytes]:
-        return cookie_values(request, self._key)
+        return cookie_values(request.headers, self._key)
 
 
 class ClientIn(Condition):
@@ -472,10 +472,10 @@ def _decoded(text: bytes) -> bytes:
     return unquote_to_bytes(text.replace(b"+", b" "))
 
 
-def cookie_values(request: RequestHead, key: bytes) -> list[bytes]:
+def cookie_values(headers: Headers, key: bytes) -> list[bytes]:
     """Every value of one cookie (RFC 6265 section 4.2.1), over all lines of the field: HTTP/2 may split it."""
     values = []
-    for line in request.headers.get_all(b"cookie"):
+    for line in headers.get_all(b"cookie"):
         for pair in line.split(b";"):
             name, equals, value = pair.strip(b" \t").partition(b"=")
             if equals and name == key:

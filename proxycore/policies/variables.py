@@ -107,7 +107,7 @@ def _read_header(argument: str) -> Reader:
 
 def _read_cookie(argument: str) -> Reader:
     name = argument.encode()
-    return lambda scope: next(iter(cookie_values(scope.request, name)), b"")
+    return lambda scope: next(iter(cookie_values(scope.request.headers, name)), b"")
 
 
 def _read_query(argument: str) -> Reader:

@@ -4,26 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as installed_version
 
+from proxycore import __version__
 from proxycore.config import Config, Listener, Upstream
 from proxycore.words.ids import Address
 
 SERVERS_SHOWN = 4
 
 
-def version() -> str:
-    """The version that is installed."""
-    try:
-        return installed_version("proxycore")
-    except PackageNotFoundError:
-        return "(not installed)"
-
-
 def banner(source: str, config: Config, addresses: Mapping[str, Sequence[Address]], runtime: str) -> str:
     """What is served, where, and how to stop it."""
-    lines = [f"proxycore {version()} serves {source} on {runtime}, process {os.getpid()}"]
+    lines = [f"proxycore {__version__} serves {source} on {runtime}, process {os.getpid()}"]
     width = max(len(name) for name in (*addresses, *config.upstreams))
     for listener in config.listeners:
         urls = "  ".join(url_of(address, listener) for address in addresses.get(listener.name, ()))

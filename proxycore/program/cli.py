@@ -7,9 +7,9 @@ import signal
 import sys
 from collections.abc import Sequence
 
+from proxycore import __version__
 from proxycore.config import ConfigError
 from proxycore.program import exits
-from proxycore.program.banner import version
 from proxycore.program.commands import check, serve, work
 from proxycore.program.exits import NotStarted
 from proxycore.program.listening import ListenError
@@ -46,7 +46,7 @@ def make_parser() -> argparse.ArgumentParser:
         epilog=f"{EXAMPLES}\n{exits.MEANINGS}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"proxycore {version()}")
+    parser.add_argument("--version", action="version", version=f"proxycore {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for command in (serve, check, work):
         command.add_parser(commands)

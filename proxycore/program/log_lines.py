@@ -13,12 +13,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from json.encoder import encode_basestring_ascii  # in C: six times as fast as json.dumps
-from operator import attrgetter
-from urllib.parse import parse_qsl
 
 from proxycore.config.problems import Invalid
 from proxycore.config.variables import Variable, parse_template
+from proxycore.policies.conditions import cookie_values, parameter_values
+from proxycore.policies.hosts import host_of
 from proxycore.words.errors import Outcome
+from proxycore.words.messages import Headers
 from proxycore.words.notices import ConnectionEnded, ExchangeEnded
 
 LineFormat = Callable[[ExchangeEnded], str]
@@ -34,7 +35,6 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 _PROTOCOLS = {b"1.1": "HTTP/1.1", b"1.0": "HTTP/1.0", b"2": "HTTP/2.0"}
 _MILLISECONDS = tuple(f".{number:03d}Z" for number in range(1_000))
 _ESCAPES = {code: f"\\x{code:02X}" for code in (*range(32), *range(127, 256), *b'"\\')}
-_FIELDS_OF_NOTICE = {"user-agent": "user_agent", "referer": "referer"}
 
 
 def line_format(text: str) -> LineFormat:
@@ -60,7 +60,8 @@ def empty_exchange(ended: ConnectionEnded) -> ExchangeEnded:
     line.listener, line.client, line.duration = ended.listener, ended.client, ended.duration
     line.client_port = line.route = line.upstream = line.server = line.request_id = line.user = ""
     line.method = line.scheme = line.authority = line.target = line.version = b""
-    line.referer = line.user_agent = line.queued = line.connected = line.first_byte = None
+    line.headers = Headers()
+    line.queued = line.connected = line.first_byte = None
     line.outcome = Outcome("client_left", ended.reason)
     return line
 
@@ -127,7 +128,7 @@ class JsonLine:
         self._kept = _Kept(json_text)
 
     def __call__(self, ended: ExchangeEnded) -> str:
-        kept, wall, outcome = self._kept, ended.wall, ended.outcome
+        kept, wall, outcome, headers = self._kept, ended.wall, ended.outcome, ended.headers
         queued, connected, first_byte = ended.queued, ended.connected, ended.first_byte
         ending = '"completed","at":null,"error":null' if outcome.cause == "completed" else _json_ending(outcome)
         return (
@@ -142,7 +143,7 @@ class JsonLine:
             f'"upstream":{kept[ended.upstream]},"server":{kept[ended.server]},"retries":{ended.retries},'
             f'"route":{kept[ended.route]},"listener":{kept[ended.listener]},'
             f'"request_id":{json_text(ended.request_id)},"outcome":{ending},"user":{kept[ended.user]},'
-            f'"referer":{kept[ended.referer]},"user_agent":{kept[ended.user_agent]}}}\n'
+            f'"referer":{kept[headers.get(b"referer")]},"user_agent":{kept[headers.get(b"user-agent")]}}}\n'
         )
 
 
@@ -176,7 +177,7 @@ class CombinedLine:
         self._unquoted = _Kept(unquoted_text)
 
     def __call__(self, ended: ExchangeEnded) -> str:
-        kept = self._kept
+        kept, headers = self._kept, ended.headers
         request = (
             f"{kept[ended.method]} {plain_text(ended.target)} {_PROTOCOLS.get(ended.version, '-')}"
             if ended.method
@@ -184,7 +185,8 @@ class CombinedLine:
         )
         return (
             f"{ended.client} - {self._unquoted[ended.user]} [{self._clock(ended.wall)}] "
-            f'"{request}" {ended.status:03d} {ended.sent} "{kept[ended.referer]}" "{kept[ended.user_agent]}"\n'
+            f'"{request}" {ended.status:03d} {ended.sent} '
+            f'"{kept[headers.get(b"referer")]}" "{kept[headers.get(b"user-agent")]}"\n'
         )
 
 
@@ -217,37 +219,43 @@ def _after(literal: str, part: LineFormat) -> LineFormat:
 
 def _value_of(variable: Variable, clock: _Clock) -> LineFormat:
     name, argument = variable.name, variable.argument
-    if name in _NUMBERS:
-        return _NUMBERS[name]
+    if argument:
+        return _quoted(_FAMILIES[name](argument))
     if name == "time":
         return lambda ended: clock(ended.wall) + _MILLISECONDS[int(ended.wall % 1.0 * 1_000.0)]
-    if name == "query" and argument:
-        return lambda ended: plain_text(_parameter(ended.target, argument))
-    if name == "header" and argument.lower() == "host":
-        return _quoted(lambda ended: ended.authority)
-    if name == "header" and argument.lower() in _FIELDS_OF_NOTICE:
-        return _quoted(attrgetter(_FIELDS_OF_NOTICE[argument.lower()]))
+    if name in _NUMBERS:
+        return _NUMBERS[name]
     if name in _TEXTS:
         return _quoted(_TEXTS[name])
     raise Invalid(f"{{{variable}}} can't stand in a line of the access log")
 
 
-def _quoted(get: Callable[[ExchangeEnded], bytes | str | None]) -> LineFormat:
+Getter = Callable[[ExchangeEnded], bytes | str | None]
+
+
+def _quoted(get: Getter) -> LineFormat:
     kept = _Kept(plain_text)
     return lambda ended: kept[get(ended)]
 
 
-def _parameter(target: bytes, name: str) -> str:
-    """The first value of a parameter of the query, decoded."""
-    _, _, query = target.decode("latin-1").partition("?")
-    return next((value for key, value in parse_qsl(query, keep_blank_values=True) if key == name), "")
+def _header(argument: str) -> Getter:
+    name = argument.lower().encode()
+    if name == b"host":
+        return lambda ended: ended.authority
+    return lambda ended: b", ".join(ended.headers.get_all(name))
 
 
-def _host(ended: ExchangeEnded) -> bytes:
-    """The host without its port, in lower case; an IPv6 address in its brackets."""
-    host, colon, port = ended.authority.rpartition(b":")
-    return (host if colon and port.isdigit() else ended.authority).lower()
+def _cookie(argument: str) -> Getter:
+    name = argument.encode()
+    return lambda ended: next(iter(cookie_values(ended.headers, name)), b"")
 
+
+def _parameter(argument: str) -> Getter:
+    name = argument.encode()
+    return lambda ended: next(iter(parameter_values(ended.target.partition(b"?")[2], name)), b"")
+
+
+_FAMILIES: dict[str, Callable[[str], Getter]] = {"header": _header, "cookie": _cookie, "query": _parameter}
 
 _NUMBERS: dict[str, LineFormat] = {
     "status": lambda ended: str(ended.status or "-"),
@@ -255,12 +263,12 @@ _NUMBERS: dict[str, LineFormat] = {
     "bytes_sent": lambda ended: str(ended.sent),
 }
 
-_TEXTS: dict[str, Callable[[ExchangeEnded], bytes | str]] = {
+_TEXTS: dict[str, Getter] = {
     "client_ip": lambda ended: ended.client,
     "client_port": lambda ended: ended.client_port,
     "method": lambda ended: ended.method,
     "scheme": lambda ended: ended.scheme,
-    "host": _host,
+    "host": lambda ended: host_of(ended.authority),
     "path": lambda ended: ended.target.partition(b"?")[0],
     "query": lambda ended: ended.target.partition(b"?")[2],
     "target": lambda ended: ended.target,

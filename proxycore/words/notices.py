@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Literal
 
 from proxycore.words.errors import Outcome
+from proxycore.words.messages import Headers
 
 Kind = Literal["exchanges", "servers", "connections", "faults"]
 """A group of notices that an observer asks for: `ExchangeEnded`, `ServerChanged`, `ConnectionEnded`, `Fault`."""
@@ -34,7 +35,7 @@ class ExchangeEnded(Notice):
     `wall` is when its head had been read. Durations are seconds: `duration` to the last byte that
     left, `queued` for a server, `connected` to dial one (0.0 on a reused connection), `first_byte`
     from the request sent to the response's head; `None` where it did not come to that. `status` is
-    0 where no head was sent. `received` and `sent` count content on the client's side.
+    0 where no head was sent. `headers` are the request's as they are now. `received` and `sent` count content on the client's side.
     """
 
     __slots__ = (
@@ -45,12 +46,12 @@ class ExchangeEnded(Notice):
         "duration",
         "exchange",
         "first_byte",
+        "headers",
         "listener",
         "method",
         "outcome",
         "queued",
         "received",
-        "referer",
         "request_id",
         "retries",
         "route",
@@ -61,7 +62,6 @@ class ExchangeEnded(Notice):
         "target",
         "upstream",
         "user",
-        "user_agent",
         "version",
     )
 
@@ -88,8 +88,7 @@ class ExchangeEnded(Notice):
     retries: int
     request_id: str
     user: str
-    referer: bytes | None
-    user_agent: bytes | None
+    headers: Headers
 
 
 class ServerChanged(Notice):

@@ -124,12 +124,12 @@ def test_check_tells_of_files_that_cant_be_read(tmp_path: Path) -> None:
     file = tmp_path / "proxy.toml"
     file.write_text(
         '[error_pages]\n"502" = "none.html"\n[[listeners]]\nbind = "127.0.0.1:0"\n'
-        '[logging]\naccess = "{cookie.id}"\n[[routes]]\nrespond = { status = 204 }\n'
+        '[logging]\naccess = "{tls_subject}"\n[[routes]]\nrespond = { status = 204 }\n'
     )
     result = call("check", str(file))
     assert result.code == 1
     assert 'error_pages."502": "none.html" can\'t be read: no such file or directory' in result.errors
-    assert "logging.access: {cookie.id} can't stand in a line of the access log" in result.errors
+    assert "logging.access: {tls_subject} can't stand in a line of the access log" in result.errors
 
 
 def test_an_address_that_is_taken_is_exit_code_3() -> None:

@@ -14,9 +14,10 @@ from proxycore.config import VARIABLES
 from proxycore.config.problems import Invalid
 from proxycore.program.log_lines import KEPT, KEPT_LENGTH, _Kept, drops_line, empty_exchange, json_text, line_format
 from proxycore.words.errors import Cause, Failure, Outcome
+from proxycore.words.messages import Headers
 from proxycore.words.notices import ConnectionEnded, ExchangeEnded
 
-TEMPLATE = '{client_ip} {user} [{time}] "{method} {target}" {host} {path} {query} {status} {header.User-Agent}'
+TEMPLATE = '{client_ip} {user} [{time}] "{method} {target}" {host} {path} {query.a} {header.User-Agent} {cookie.a}'
 FORMATS = ("json", "combined", TEMPLATE)
 COMBINED = re.compile(r'(\S+) - (\S+) \[([^\]]+)\] "([^"]*)" (\d{3}) (\d+) "([^"]*)" "([^"]*)"\n')
 """What parsers of the combined format look for."""
@@ -48,9 +49,9 @@ def exchange(**given: Any) -> ExchangeEnded:
         "retries": 0,
         "request_id": "abc-1",
         "user": "",
-        "referer": None,
-        "user_agent": b"curl/8.0",
+        "headers": [(b"user-agent", b"curl/8.0"), (b"cookie", b"a=1; id=7"), (b"x-a", b"1"), (b"x-a", b"2")],
     } | given
+    values["headers"] = Headers(values["headers"])
     made = ExchangeEnded(values.pop("wall"))
     for name, value in values.items():
         setattr(made, name, value)
@@ -109,7 +110,9 @@ def test_json_tells_how_an_exchange_ended(outcome: Outcome, cause: Cause, at: st
 
 
 def test_combined_is_nginxs() -> None:
-    line = line_format("combined")(exchange(user="ann", referer=b"https://example.com/"))
+    line = line_format("combined")(
+        exchange(user="ann", headers=[(b"user-agent", b"curl/8.0"), (b"referer", b"https://example.com/")])
+    )
     assert line == (
         '192.0.2.1 - ann [24/Nov/2025:16:00:00 +0000] "GET /api/x?a=1&b=%20c&a=2 HTTP/1.1" 200 1234 '
         '"https://example.com/" "curl/8.0"\n'
@@ -117,21 +120,24 @@ def test_combined_is_nginxs() -> None:
 
 
 def test_combined_escapes_as_nginx_does() -> None:
-    line = line_format("combined")(exchange(user='a b" [x]', user_agent=b'\x1b[31m"\\\xff\x7f', version=b"2"))
+    ended = exchange(user='a b" [x]', headers=[(b"user-agent", b'\x1b[31m"\\\xff\x7f')], version=b"2")
+    line = line_format("combined")(ended)
     assert " - a\\x20b\\x22\\x20[x] [" in line
     assert line.endswith('HTTP/2.0" 200 1234 "-" "\\x1B[31m\\x22\\x5C\\xFF\\x7F"\n')
 
 
 def test_a_template_writes_its_variables() -> None:
-    line = line_format("{{x} {host}|{path}|{query}|{query.b}|{query.none}|{duration}|{header.host}|{upstream}.")
-    assert line(exchange()) == ("{x} api.example.com|/api/x|a=1&b=%20c&a=2| c|-|0.001|API.example.com:8443|api.\n")
+    line = line_format(
+        "{{x} {host}|{path}|{query}|{query.b}|{query.x}|{duration}|{header.X-A}|{cookie.id}|{header.x}|{upstream}."
+    )
+    assert line(exchange()) == ("{x} api.example.com|/api/x|a=1&b=%20c&a=2| c|-|0.001|1, 2|7|-|api.\n")
 
 
 @pytest.mark.parametrize("name", [name for name, _ in VARIABLES])
 def test_each_variable_is_written_or_refused(name: str) -> None:
     """What can't stand in a line is told when it is configured, never left out silently."""
     template = f"{{{name.replace('NAME', 'x')}}}"
-    if name in ("tls_subject", "header.NAME", "cookie.NAME"):
+    if name == "tls_subject":
         with pytest.raises(Invalid, match=re.escape(template)):
             line_format(template)
     else:
@@ -165,7 +171,12 @@ def test_whatever_was_sent_makes_one_line_of_visible_ascii(
     format_name: str, method: bytes, host: bytes, target: bytes, referer: bytes, agent: bytes, text: str
 ) -> None:
     ended = exchange(
-        method=method, authority=host, target=target, referer=referer, user_agent=agent, user=text, request_id=text
+        method=method,
+        authority=host,
+        target=target,
+        headers=[(b"referer", referer), (b"user-agent", agent)],
+        user=text,
+        request_id=text,
     )
     line = line_format(format_name)(ended)
     assert line.endswith("\n")
@@ -180,7 +191,7 @@ def test_whatever_was_sent_makes_one_line_of_visible_ascii(
 @given(anything.filter(bool), anything, anything, st.text(max_size=20))
 def test_combined_keeps_its_fields_apart(method: bytes, target: bytes, agent: bytes, user: str) -> None:
     """Nothing that was sent ends its field early, so nobody forges another's."""
-    line = line_format("combined")(exchange(method=method, target=target, user_agent=agent, user=user))
+    line = line_format("combined")(exchange(method=method, target=target, headers=[(b"user-agent", agent)], user=user))
     match = COMBINED.fullmatch(line)
     assert match is not None
     assert match[3] == "24/Nov/2025:16:00:00 +0000"

@@ -100,7 +100,7 @@ def test_workers_live_die_reload_and_drain(origin: Origin, tmp_path: Path) -> No
 
         file.write_text(CONFIG.format(origin=origin.url, state="second", more='bnd = "x"'))
         program.signal(signal.SIGHUP)
-        program.wait_for(r'refused(.|\n)*bnd: unknown key')
+        program.wait_for(r"refused(.|\n)*bnd: unknown key")
         assert get(f"{address}/state") == (200, "first")
 
         file.write_text(CONFIG.format(origin=origin.url, state="second", more=""))
