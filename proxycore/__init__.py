@@ -4,6 +4,7 @@ To serve, take `serve` from `proxycore_asyncio`, `proxycore_trio` or `proxycore_
 a configuration are in `proxycore.config`, which has a `Respond` of its own: the action of a route.
 """
 
+from proxycore.composition.exchange import Exchange
 from proxycore.composition.filters import (
     Ask,
     Filter,
@@ -44,6 +45,7 @@ __all__ = [
     "Config",
     "ConfigError",
     "Core",
+    "Exchange",
     "Failure",
     "Filter",
     "Headers",

@@ -21,6 +21,7 @@ A proxy in a program of yours:
 Leaving the block closes at once what is left. Nothing global is installed: no policy, no signal handler.
 """
 
+from proxycore.program.listening import ListenError
 from proxycore_asyncio.server import Server, serve
 
-__all__ = ["Server", "serve"]
+__all__ = ["ListenError", "Server", "serve"]

@@ -10,9 +10,7 @@ from functools import partial
 from socket import SOCK_STREAM
 from typing import Any
 
-from proxycore.composition.filters import Filter
-from proxycore.composition.plan import Materials
-from proxycore.config import Config
+from proxycore import Config, Filter, Materials
 from proxycore.program.service import CANCELLED, Fact, Function, Handle, Observer, Service, reason
 from proxycore.words.notices import ALL_KINDS, Kind
 

@@ -16,6 +16,8 @@ Leaving the block closes at once what is left. Nothing global is installed: no m
 needed), no signal handler.
 """
 
+from proxycore.program.listening import ListenError
+from proxycore.program.service import blocking
 from proxycore_gevent.server import Server, serve
 
-__all__ = ["Server", "serve"]
+__all__ = ["ListenError", "Server", "blocking", "serve"]

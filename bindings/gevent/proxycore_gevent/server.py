@@ -11,9 +11,7 @@ import gevent
 from gevent import socket
 from gevent.event import Event
 
-from proxycore.composition.filters import Filter
-from proxycore.composition.plan import Materials
-from proxycore.config import Config
+from proxycore import Config, Filter, Materials
 from proxycore.program.service import CANCELLED, Fact, Function, Handle, Observer, Service, is_blocking, reason
 from proxycore.words.notices import ALL_KINDS, Kind
 
@@ -34,7 +32,7 @@ def serve(
 
     `filters` see every exchange, after those that the configuration asks for. `calls` are what filters may
     `Ask` for, by name: plain functions, each run in a greenlet, or in the hub's thread pool where
-    `proxycore.program.service.blocking` marks it. `observer` is given the notices of the kinds in `watch`, a
+    `blocking` marks it. `observer` is given the notices of the kinds in `watch`, a
     sequence after each wake-up; it must not wait.
     """
     server = Server(config, filters=filters, calls=calls or {}, observer=observer, watch=watch, materials=materials)

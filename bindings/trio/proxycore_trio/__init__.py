@@ -20,6 +20,7 @@ A proxy in a program of yours:
 Leaving the block closes at once what is left. Nothing global is installed: no signal handler, no system task.
 """
 
+from proxycore.program.listening import ListenError
 from proxycore_trio.server import Server, serve
 
-__all__ = ["Server", "serve"]
+__all__ = ["ListenError", "Server", "serve"]

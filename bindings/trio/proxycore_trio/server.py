@@ -10,9 +10,7 @@ from typing import Any
 
 import trio
 
-from proxycore.composition.filters import Filter
-from proxycore.composition.plan import Materials
-from proxycore.config import Config
+from proxycore import Config, Filter, Materials
 from proxycore.program.service import CANCELLED, Fact, Function, Handle, Observer, Service, reason
 from proxycore.words.notices import ALL_KINDS, Kind
 
