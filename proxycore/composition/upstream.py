@@ -140,6 +140,7 @@ class UpstreamConnection:
     def lease_to(self, exchange: Exchange) -> None:
         """Take an idle connection for `exchange`, which goes on with `send_request`."""
         self.state = UPSTREAM[self.state]["lease"]
+        self._clock.clear()
         self.exchange = exchange
 
     @property
@@ -292,6 +293,8 @@ class UpstreamConnection:
         """The response is whole. The lease ends first: what the exchange does next may need this connection."""
         self._served += 1
         self._end_lease()
+        # The client of this exchange may be slow; the next one's need not be.
+        self.wire.open(PEER_SLOW)
         if self._request_done and self._persistent and not self._reader.buffered and self._keep():
             self._clock.set(self._engine.now + self.server.upstream.config.idle_timeout)
         elif self._request_done:
