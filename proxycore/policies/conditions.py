@@ -364,7 +364,7 @@ class HasValue(Condition):
 
 
 class HeaderHas(HasValue):
-    """A field's value, line by line; values with commas aren't taken apart. Host is the authority."""
+    """A field's value, line by line; values with commas aren't taken apart."""
 
     __slots__ = ("_field",)
 
@@ -372,10 +372,10 @@ class HeaderHas(HasValue):
 
     def __init__(self, name: str, wanted: Iterable[str]) -> None:
         super().__init__(name, wanted)
-        self._field = name.lower().encode()
+        self._field = name.encode()
 
     def found(self, request: RequestHead) -> list[bytes]:
-        return [request.authority] if self._field == b"host" else request.headers.get_all(self._field)
+        return request.headers.get_all(self._field)
 
 
 class QueryHas(HasValue):

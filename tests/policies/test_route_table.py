@@ -289,6 +289,20 @@ def test_case_matters_where_the_table_has_two_spellings() -> None:
     assert find_name(table, request_for(b"/AB")) == "rest"
 
 
+def test_case_matters_too_where_the_other_spelling_is_nested() -> None:
+    nested = Match(any=[Match(path="/AB"), Match(not_=Match(path="/Ab"))])
+    table = table_of(odd=Match(path="/*", not_=nested), small=Match(path="/ab"), rest=Match())
+    assert find_name(table, request_for(b"/Ab")) == "odd"
+    assert find_name(table, request_for(b"/ab")) == "small"
+
+
+def test_capitals_of_other_alphabets_are_noticed() -> None:
+    table = table_of(menu=Match(path="/café/*"), rest=Match())
+    assert find_name(table, request_for(b"/caf%C3%A9/x")) == "menu"
+    with pytest.raises(Refused):
+        find_name(table, request_for(b"/caf%C3%89/x"))
+
+
 def test_a_pattern_with_capitals_is_met_as_it_is_spelt() -> None:
     table = table_of(docs=Match(path="/Docs/*"), rest=Match())
     assert find_name(table, request_for(b"/Docs/x")) == "docs"
