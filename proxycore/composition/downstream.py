@@ -26,7 +26,7 @@ from proxycore.mechanisms.http1 import writer
 from proxycore.mechanisms.timers import Timer
 from proxycore.words.errors import Refused
 from proxycore.words.ids import ConnId
-from proxycore.words.messages import End, Field, Headers, RequestHead, ResponseHead
+from proxycore.words.messages import UNKNOWN, End, Field, Headers, RequestHead, ResponseHead
 from proxycore.words.notices import ConnectionEnded
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ class DownstreamConnection:
             self._advance()
 
     def send_expired(self) -> None:
-        for leaving in self.wire.leaving or ():
+        for leaving in self.wire.leaving:
             leaving.send_timed_out()
         if self._exchange is not None:
             self._exchange.send_timed_out()
@@ -207,7 +207,7 @@ class DownstreamConnection:
             head.persistent and self._served < plan.limits.requests_per_connection and not self.is_draining
         )
         self._exchange = exchange = Exchange(engine, self, head, plan)
-        if head.has_content:
+        if exchange.content is not None:
             self._reading_body = True
             self._body_since = engine.now
             self._body_received = 0
@@ -269,11 +269,14 @@ class DownstreamConnection:
         exchange = self._exchange
         assert exchange is not None
         request = exchange.request
-        if not exchange.request_is_whole or (self._half_closed and not self._reader.buffered):
+        content = exchange.content
+        if (content is not None and not content.is_done) or (self._half_closed and not self._reader.buffered):
             self._persistent = False
-        self._chunked = writer.is_chunked(head, request.version)
-        if writer.ends_by_close(head, request.version):
-            self._persistent = False
+        self._chunked = False
+        if head.length == UNKNOWN:
+            self._chunked = writer.is_chunked(head, request.version)
+            if writer.ends_by_close(head, request.version):
+                self._persistent = False
         self._write_head(request, head)
 
     def _write_head(self, request: RequestHead, head: ResponseHead) -> None:
@@ -353,7 +356,8 @@ class DownstreamConnection:
     def _keep(self) -> None:
         self.state = DOWNSTREAM[self.state]["keep"]
         self._clock.set(self._engine.now + self._engine.plan.timeouts.idle)
-        self.wire.open(BUFFER)
+        if self.wire.is_gated:
+            self.wire.open(BUFFER)
         if self._reader.buffered or self._half_closed:
             self._advance()
 

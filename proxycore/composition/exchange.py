@@ -176,7 +176,7 @@ class Exchange:
         self.queued: float | None = None
         self.connected: float | None = None
         self.first_byte: float | None = None
-        self.content: RequestContent | None = None
+        self.content = RequestContent() if request.length > 0 or request.length == UNKNOWN else None
         self._upstream_state: UpstreamState | None = None
         self._lease: UpstreamConnection | None = None
         self._deliberation: Deliberation | None = None
@@ -219,13 +219,10 @@ class Exchange:
 
     def begin(self) -> None:
         """Decide what becomes of the request. The exchange may have ended when this returns."""
-        request = self.request
-        if request.has_content:
-            self.content = RequestContent()
-            if request.length > self.plan.limits.request_body:
-                return self.refuse(Refused(413, "The request's content is too long."), "limits.request_body")
+        if self.request.length > self.plan.limits.request_body:
+            return self.refuse(Refused(413, "The request's content is too long."), "limits.request_body")
         try:
-            self.path = normalise(request.target)
+            self.path = normalise(self.request.target)
         except Refused as refused:
             return self.refuse(refused, "path")
         if self.plan.chain.on_request:

@@ -24,7 +24,7 @@ from proxycore.mechanisms.timers import Timer
 from proxycore.words.effects import Connect
 from proxycore.words.errors import Failure, Malformed, Resend, Stage
 from proxycore.words.ids import Address, ConnId
-from proxycore.words.messages import UNKNOWN, Field, RequestHead, ResponseHead
+from proxycore.words.messages import ABSENT, UNKNOWN, Field, RequestHead, ResponseHead
 
 if TYPE_CHECKING:
     from proxycore.composition.engine import Engine
@@ -150,7 +150,7 @@ class UpstreamConnection:
 
     def send_request(self, head: RequestHead) -> None:
         self._chunked = head.length == UNKNOWN
-        self._request_done = not head.has_content
+        self._request_done = head.length == ABSENT or head.length == 0
         self._responding = False
         self.first_byte_seconds = None
         self.since = self._engine.now
@@ -302,7 +302,8 @@ class UpstreamConnection:
         else:
             self._abort()
         exchange.response_end(trailers)
-        self.server.upstream.serve_queue()
+        if self.server.upstream.queue_length:
+            self.server.upstream.serve_queue()
 
     def _keep(self) -> bool:
         if not self.server.keep(self):

@@ -7,6 +7,7 @@ the connection's owner when the other side must stop feeding it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from proxycore.mechanisms.gates import Gate, Watermark
@@ -36,54 +37,53 @@ class WireOwner(Protocol):
 
 
 class Wire:
-    """Writes to, and reads from, one connection. `lost` is set once its last fact has come."""
+    """Writes to, and reads from, one connection.
+
+    `is_waiting`: bytes that were sent still wait in the driver. `is_blocked`: as many as may.
+    `is_gated`: we read nothing from this connection at present. `lost`: its last fact has come,
+    with `lost_error`. All are kept as plain attributes because they are read for each request.
+    """
 
     __slots__ = (
         "_clock",
         "_engine",
         "_gate",
+        "_leaving",
         "_owner",
         "_pieces",
         "_watermark",
         "conn",
-        "leaving",
+        "is_blocked",
+        "is_gated",
+        "is_waiting",
         "lost",
         "lost_error",
     )
 
     def __init__(self, engine: Engine, conn: ConnId, owner: WireOwner, limit: float) -> None:
         self.conn = conn
-        self.lost = False
+        self.is_waiting = self.is_blocked = self.is_gated = self.lost = False
         self.lost_error: str | None = None
-        self.leaving: list[Exchange] | None = None
         self._engine = engine
         self._owner = owner
         self._pieces: list[bytes] = []
         self._gate = Gate()
         self._watermark = Watermark(limit)
+        self._leaving: list[Exchange] | None = None
         self._clock: Timer | None = None
 
     @property
-    def is_waiting(self) -> bool:
-        """Whether bytes that were sent still wait in the driver."""
-        return self._watermark.is_paused
-
-    @property
-    def is_blocked(self) -> bool:
-        """Whether as much waits as may."""
-        return self._watermark.is_full
-
-    @property
-    def is_gated(self) -> bool:
-        """Whether we read nothing from this connection at present."""
-        return not self._gate.is_open
+    def leaving(self) -> Sequence[Exchange]:
+        """The exchanges that have ended and whose last bytes wait."""
+        return self._leaving or ()
 
     def write(self, data: bytes) -> None:
         pieces = self._pieces
         if not pieces:
             self._engine.dirty.append(self)
         pieces.append(data)
-        if self._watermark.is_paused and self._watermark.sent(len(data)):
+        if self.is_waiting and self._watermark.sent(len(data)):
+            self.is_blocked = True
             self._owner.blocked()
 
     def flush(self) -> None:
@@ -91,22 +91,11 @@ class Wire:
         pieces = self._pieces
         if not pieces:
             return
-        effects = self._engine.effects
-        if len(pieces) == 1:
-            effects.append(Send(self.conn, pieces[0]))
-        else:
-            small: list[bytes] = []
-            for piece in pieces:
-                if len(piece) < WHOLE:
-                    small.append(piece)
-                    continue
-                if small:
-                    effects.append(Send(self.conn, b"".join(small)))
-                    small = []
-                effects.append(Send(self.conn, piece))
-            if small:
-                effects.append(Send(self.conn, b"".join(small)))
         self._pieces = []
+        if len(pieces) > 1:
+            pieces = [b"".join(pieces)] if max(map(len, pieces)) < WHOLE else _join_small(pieces)
+        for piece in pieces:
+            self._engine.effects.append(Send(self.conn, piece))
 
     def send_eof(self) -> None:
         self.flush()
@@ -125,23 +114,28 @@ class Wire:
         """Read nothing more while `reason` (of `gates`) holds. True if reading went on until now."""
         if not self._gate.shut(reason):
             return False
+        self.is_gated = True
         self._engine.effects.append(PauseReading(self.conn))
         return True
 
     def open(self, reason: int) -> bool:
         """`reason` is gone. True if it was the last, and reading goes on."""
-        if not self._gate.open(reason) or self.lost:
+        if not self._gate.open(reason):
             return False
-        self._engine.effects.append(ResumeReading(self.conn))
+        self.is_gated = False
+        if not self.lost:
+            self._engine.effects.append(ResumeReading(self.conn))
         return True
 
     def writing_paused(self) -> None:
+        self.is_waiting = True
         self._watermark.writing_paused()
         if self._clock is None:
             self._clock = Timer(self._engine.timers, self._owner.send_expired)
         self._clock.set(self._engine.now + self._engine.plan.timeouts.send)
 
     def writing_resumed(self) -> None:
+        self.is_waiting = self.is_blocked = False
         if self._clock is not None:
             self._clock.clear()
         was_full = self._watermark.writing_resumed()
@@ -151,25 +145,42 @@ class Wire:
 
     def wait_to_leave(self, exchange: Exchange) -> None:
         """Conclude `exchange` when the bytes that wait have left, or are known to be lost."""
-        if self.leaving is None:
-            self.leaving = []
-        self.leaving.append(exchange)
+        if self._leaving is None:
+            self._leaving = []
+        self._leaving.append(exchange)
 
     def connection_lost(self, error: str | None) -> None:
         """The last fact of the connection: nothing it holds outlives it."""
         self.lost = True
         self.lost_error = error
         self._pieces = []
-        self._watermark.writing_resumed()
+        self.is_waiting = self.is_blocked = self.is_gated = False
         if self._clock is not None:
             self._clock.drop()
         self._conclude_leaving()
 
     def _conclude_leaving(self) -> None:
-        if self.leaving is not None:
-            leaving, self.leaving = self.leaving, None
+        if self._leaving is not None:
+            leaving, self._leaving = self._leaving, None
             for exchange in leaving:
                 exchange.settle()
 
     def __repr__(self) -> str:
         return f"Wire({self.conn}, {self._gate!r}, {self._watermark!r}{', lost' if self.lost else ''})"
+
+
+def _join_small(pieces: list[bytes]) -> list[bytes]:
+    """The same bytes in as few pieces as is worth it: large ones stay as they are."""
+    joined: list[bytes] = []
+    small: list[bytes] = []
+    for piece in pieces:
+        if len(piece) < WHOLE:
+            small.append(piece)
+            continue
+        if small:
+            joined.append(b"".join(small))
+            small = []
+        joined.append(piece)
+    if small:
+        joined.append(b"".join(small))
+    return joined
