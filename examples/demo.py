@@ -69,6 +69,7 @@ async def main() -> None:
             print(TO_TRY.format(proxy=f"http://127.0.0.1:{port}"), flush=True)
             await stop_signal()
             await server.drain(timeout=5)
+        await origins_notice()
 
 
 async def stop_signal() -> None:
@@ -77,6 +78,13 @@ async def stop_signal() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     await stopped.wait()
+
+
+async def origins_notice() -> None:
+    """Let the origins see that the proxy has left, so that none of their tasks is cut off."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    if tasks:
+        await asyncio.wait(tasks, timeout=1)
 
 
 def free_port() -> int:

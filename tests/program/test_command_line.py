@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
+import re
 import signal
 import socket
 from collections.abc import Iterator
@@ -11,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.program.programs import ENVIRONMENT, Origin, Program, Request, call, get, proxycore
+from tests.program.programs import ENVIRONMENT, Origin, Program, Request, call, children, get, proxycore
 
 CONFIG = """
 [logging]
@@ -235,3 +237,25 @@ def test_a_second_signal_ends_at_once(origin: Origin, binding: str) -> None:
         assert not isinstance(answer, tuple), "a cut exchange was taken for a whole one"
     line = json.loads(output)
     assert (line["target"], line["outcome"]) == ("/held", "drained")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give up root")
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_root_is_given_up_once_everything_is_bound(origin: Origin, tmp_path: Path, workers: str) -> None:
+    if not Path("/proc/self/status").exists():
+        pytest.skip("needs /proc")
+    user = pwd.getpwnam("nobody")
+    file = tmp_path / "proxy.toml"
+    file.write_text('user = "nobody"\n' + CONFIG.format(origin=origin.url, state="x"))
+    with Program(str(file), "--workers", workers) as program:
+        address = program.address()
+        assert get(f"{address}/hello") == (200, "/hello")
+        for pid in children(program.process.pid) or [program.process.pid]:
+            status = Path(f"/proc/{pid}/status").read_text()
+            assert re.search(rf"^Uid:\t{user.pw_uid}\t{user.pw_uid}\t{user.pw_uid}\t", status, re.MULTILINE)
+            assert re.search(rf"^Gid:\t{user.pw_gid}\t{user.pw_gid}\t{user.pw_gid}\t", status, re.MULTILINE)
+            groups = re.search(r"^Groups:\t(.*)$", status, re.MULTILINE)
+            assert groups is not None
+            assert set(groups[1].split()) == {str(group) for group in os.getgrouplist("nobody", user.pw_gid)}
+        program.signal(signal.SIGTERM)
+        assert program.end()[0] == 0

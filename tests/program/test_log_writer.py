@@ -8,7 +8,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from proxycore.program import log_writer
 from proxycore.program.log_writer import CAPACITY, File, LogWriter, Stream, Syslog, _whole_lines, open_destination
+from tests.program.programs import until
 
 
 class Held:
@@ -86,9 +87,9 @@ def test_a_log_that_fails_tells_of_it_once_and_goes_on_when_it_can(
     held.open.set()
     writer = LogWriter(held, "access log", drops)
     writer.write(b"lost\nlost too\n")
-    _until(lambda: writer.dropped == 2)
+    until(lambda: writer.dropped == 2)
     writer.write(b"lost as well\n")
-    _until(lambda: writer.dropped == 3)
+    until(lambda: writer.dropped == 3)
     held.error = None
     writer.write(b"kept\n")
     writer.close()
@@ -104,7 +105,7 @@ def test_reopening_leaves_what_came_before_in_the_old_file(tmp_path: Path) -> No
     writer.write(b"before\n")
     path.rename(old)
     writer.reopen()
-    _until(path.exists)
+    until(path.exists)
     writer.write(b"after\n")
     writer.close()
     assert (old.read_bytes(), path.read_bytes()) == (b"before\n", b"after\n")
@@ -116,7 +117,7 @@ def test_a_file_that_cant_be_reopened_goes_on(tmp_path: Path, caplog: pytest.Log
     writer = LogWriter(File(str(folder / "log")), "access log", drops)
     folder.rename(tmp_path / "old")
     writer.reopen()
-    _until(lambda: bool(caplog.records))
+    until(lambda: bool(caplog.records))
     writer.write(b"line\n")
     writer.close()
     assert "can't be reopened" in caplog.text
@@ -184,10 +185,3 @@ def _daemon(path: str) -> socket.socket:
     daemon.bind(path)
     daemon.settimeout(30)
     return daemon
-
-
-def _until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import socket
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ import pytest
 from proxycore.config import UNLIMITED, Config, Limits, Listener, RateLimit, Route, Upstream
 from proxycore.program import sharing
 from proxycore.program.files import Disk, Source
-from tests.program.programs import Origin, Program, Request, get
+from tests.program.programs import Origin, Program, Request, children, get
 
 CONFIG = """
 workers = 2
@@ -161,11 +160,10 @@ def test_workers_that_cant_start_end_the_whole(tmp_path: Path) -> None:
 
 
 def _workers(program: Program) -> list[int]:
-    """The process ids of the workers: the children of the program."""
-    children = Path(f"/proc/{program.process.pid}/task/{program.process.pid}/children")
-    if not children.exists():
+    """The process ids of the workers."""
+    if not Path("/proc/self/task").exists():
         pytest.skip("needs /proc")
-    return [int(pid) for pid in re.findall(r"\d+", children.read_text())]
+    return children(program.process.pid)
 
 
 def _runs(pid: int) -> bool:
