@@ -200,7 +200,6 @@ class DownstreamConnection:
     def _begin(self, head: RequestHead) -> None:
         engine = self._engine
         self.state = DOWNSTREAM[self.state]["read"]
-        self._clock.clear()
         self._served += 1
         plan = engine.plan
         self._persistent = (
@@ -208,6 +207,7 @@ class DownstreamConnection:
         )
         self._exchange = exchange = Exchange(engine, self, head, plan)
         if exchange.content is not None:
+            self._clock.clear()
             self._reading_body = True
             self._body_since = engine.now
             self._body_received = 0
@@ -316,6 +316,9 @@ class DownstreamConnection:
             self._linger()
         elif self._persistent:
             self._keep()
+        elif exchange.request.persistent:
+            # It is we who close: what the client has sent behind this request must not turn our answer into a reset.
+            self._linger()
         else:
             self._close()
 
@@ -332,7 +335,7 @@ class DownstreamConnection:
     def start_tunnel(self, head: ResponseHead) -> None:
         self.state = DOWNSTREAM[self.state]["upgrade"]
         self._clock.clear()
-        self.wire.open(BUFFER)
+        self.wire.open(BUFFER | HELD)
         assert self._exchange is not None
         self._write_head(self._exchange.request, head)
         rest = self._reader.take_rest()
@@ -357,7 +360,7 @@ class DownstreamConnection:
         self.state = DOWNSTREAM[self.state]["keep"]
         self._clock.set(self._engine.now + self._engine.plan.timeouts.idle)
         if self.wire.is_gated:
-            self.wire.open(BUFFER)
+            self.wire.open(BUFFER | HELD)
         if self._reader.buffered or self._half_closed:
             self._advance()
 
@@ -414,7 +417,8 @@ class DownstreamConnection:
         if state == "head":
             self._begin_unread().request_timed_out("request_head")
         elif state == "busy":
-            if self._exchange is not None:
+            # Without content to read it is the clock of an earlier state, left to run down.
+            if self._reading_body and self._exchange is not None:
                 self._persistent = False
                 self._exchange.request_timed_out("request_body")
         elif state != "closing":

@@ -30,7 +30,11 @@ ASKED = 4
 
 
 class ServerState:
-    """One server at run time. `active` counts its leases, `connections` what is open or being dialled."""
+    """One server at run time.
+
+    `active` counts its leases, `connections` what is open or being dialled; `is_full` says that it
+    takes no more leases.
+    """
 
     __slots__ = (
         "_idle",
@@ -41,6 +45,7 @@ class ServerState:
         "connections",
         "host",
         "index",
+        "is_full",
         "is_removed",
         "max_connections",
         "name",
@@ -67,10 +72,12 @@ class ServerState:
         self.weight = float(config.weight)
         self.backup = config.backup
         self.max_connections = config.max_connections
+        self.is_full = self.active >= config.max_connections
 
-    @property
-    def is_full(self) -> bool:
-        return self.active >= self.max_connections
+    def load(self, change: int) -> None:
+        """A lease began (1) or ended (-1)."""
+        self.active += change
+        self.is_full = self.active >= self.max_connections
 
     @property
     def idle_count(self) -> int:
@@ -175,7 +182,7 @@ class UpstreamState:
         assert isinstance(server, ServerState)
         if self._queue:
             self._queue.pop(exchange.id, None)
-        server.active += 1
+        server.load(1)
         self.balancer.started(server)
         connection = None if exchange.wants_fresh else server.take_idle()
         if connection is not None:
@@ -202,7 +209,7 @@ class UpstreamState:
 
     def ended(self, server: ServerState, first_byte_seconds: float | None) -> None:
         """A lease ended; call `serve_queue` once the books of its connection are closed."""
-        server.active -= 1
+        server.load(-1)
         self.balancer.ended(server, first_byte_seconds)
 
     def serve_queue(self) -> None:
