@@ -294,6 +294,10 @@ class Core:
             engine.settle()
         return engine.take_notices()
 
+    def watch(self, kinds: Collection[Kind]) -> None:
+        """Build notices of these kinds from now on, and no others."""
+        self._engine.watch = frozenset(kinds)
+
     @property
     def notices_dropped(self) -> int:
         """Notices that nobody took in time."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection
 from typing import TypeVar
 
 from proxycore.config import Config, ConfigError
+from proxycore.config.units import format_duration
 from proxycore.program import exits
 from proxycore.program.access_log import AccessLog, kinds_wanted
 from proxycore.program.files import Loaded
@@ -44,7 +45,6 @@ class Process:
         self._reloading = reloading
         self._on_started = on_started
         self._may_cut = cut_by
-        self._watch = kinds_wanted(loaded.config.logging)
         self._service: Service | None = None
         self._draining = False
         self._was_cut_by: int | None = None
@@ -55,7 +55,7 @@ class Process:
             self._loaded.config,
             materials=self._loaded.materials,
             observer=self._access_log.observe,
-            watch=self._watch,
+            watch=kinds_wanted(self._loaded.config.logging),
         )
 
     @property
@@ -85,10 +85,8 @@ class Process:
 
     def _drain(self, service: Service) -> None:
         self._draining = True
-        _log.info(
-            "draining for at most %g seconds: what is in flight ends, nothing new is taken",
-            service.config.timeouts.drain,
-        )
+        limit = format_duration(service.config.timeouts.drain)
+        _log.info("draining (timeouts.drain = %s): what is in flight ends, nothing new is taken", limit)
         service.request_drain(None)
 
     def _reload(self, service: Service) -> None:
@@ -115,13 +113,13 @@ class Process:
             self._access_log.discard(log)
             raise
         self._access_log.commit(log)
+        service.core.watch(kinds_wanted(loaded.config.logging))
         set_level(loaded.config.logging.level)
         self._warn_of_restart(before, loaded.config)
         _log.info("the new configuration is in force")
 
     def _warn_of_restart(self, before: Config, after: Config) -> None:
+        """Some settings are of the process and not of what it serves."""
         for key in ("workers", "user"):
             if getattr(before, key) != getattr(after, key):
                 _log.warning("%s was changed: that takes a restart", key)
-        if not kinds_wanted(after.logging) <= self._watch:
-            _log.warning("the access log was switched on: that takes a restart")
