@@ -101,9 +101,9 @@ class ReplacePattern(PathRewrite):
         self._template: list[bytes | int] = []
         end = 0
         for group in _GROUP.finditer(replacement):
-            self._template += [_fit_for_url(replacement[end : group.start()].encode()), int(group[1] or group[2])]
+            self._template += [_fit_for_target(replacement[end : group.start()]), int(group[1] or group[2])]
             end = group.end()
-        self._template.append(_fit_for_url(replacement[end:].encode()))
+        self._template.append(_fit_for_target(replacement[end:]))
 
     def _rewrite(self, raw: bytes, path: NormalPath) -> bytes:
         for form in (raw, path.path) if _has_segments_of(raw, path) else (path.path,):
@@ -230,6 +230,10 @@ def fit_for_field(value: bytes) -> bytes:
 
 def _fit_for_url(text: bytes) -> bytes:
     return _UNFIT_FOR_URL.sub(_escape, text)
+
+
+def _fit_for_target(text: str) -> bytes:
+    return _fit_for_url(text.encode()).replace(b"#", b"%23")  # RFC 9112 section 3.2: a target has no fragment
 
 
 def _escape(found: re.Match[bytes]) -> bytes:
