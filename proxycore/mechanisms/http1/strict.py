@@ -6,11 +6,10 @@ Request smuggling is two parsers that read the same bytes as different messages.
 framing, it takes only what RFC 9112 calls valid, and it never repairs: where another parser could
 read something else, the message is refused.
 
-A head is read whole, once its empty line is here, and in a few passes at the speed of C. It is
-split at each CR LF; with all plain bytes taken away it must leave one CR LF for each line and
-nothing more, so there is no bare CR or LF, no NUL and no control byte in it. A name that stands in
-the table of common spellings is valid and known; any other is checked byte by byte, also in C. A
-folded line has a name that is no token. Only a head with TABs or doubled blanks costs more.
+A head is read whole, once its empty line is here, and at the speed of C: it is split at each CR LF,
+and each line is looked up in the lines that were read before (`fields.FieldTable`). One that wasn't
+is read, strictly, and what it says depends on nothing but its own bytes. What the fields mean
+together (one Host, one length, which connection) is decided here, for each head anew.
 
 What was read so is approved. Then the codec (h11 or llhttp) is asked whether it, too, reads these
 bytes so; see `codec`. It is no part of the decision otherwise: which one runs changes no verdict.
@@ -122,7 +121,8 @@ def _read_lines(
     lines = head.split(_CRLF)
     start = lines[0]
     if (
-        len(head) > limits.size
+        not start
+        or len(head) > limits.size
         or len(lines) - 3 > limits.fields
         or len(start) > limits.target
         or start.translate(None, fields.PLAIN)
