@@ -52,6 +52,9 @@ from proxycore.words.notices import Notice
 READ_MAX = 64 * 1024
 """Bytes of one `data_received` at most, as the socket driver reads them."""
 
+BYTES_MAX = 400
+"""How many bytes travel each by itself: enough for a head."""
+
 CANCELLED = "ECANCELED"
 LOCAL: Address = ("127.0.0.1", 80)
 
@@ -110,7 +113,8 @@ class Weather:
 
     `latency` and `room` are ranges to draw from, for each link. `room` is what one direction takes
     before the sender waits. `cut` is how bytes are cut on their way to the proxy: `whole`, `some`
-    (at random places) or `bytes` (each by itself). `late` is how late the machine's timer rings.
+    (at random places), `bytes` (each by itself, the last `BYTES_MAX` of what was sent), or `mixed`: one of these for each
+    link. `late` is how late the machine's timer rings.
     """
 
     latency: tuple[float, float] = (0.0, 0.0)
@@ -411,7 +415,8 @@ class Network:
         weather, random = self.weather, self.random
         latency = random.uniform(*weather.latency) if weather.latency[1] else 0.0
         room = random.randint(*weather.room)
-        return Link(self, address, latency, room, weather.cut)
+        cut = weather.cut if weather.cut != "mixed" else random.choice(("whole", "some", "some", "bytes"))
+        return Link(self, address, latency, room, cut)
 
     # ---- from the proxy to the peer
 
@@ -578,7 +583,7 @@ class Network:
                 if not room:
                     return
                 if link._cut != "whole":
-                    size = 1 if link._cut == "bytes" and size < 4096 else self.random.randint(1, size)
+                    size = 1 if link._cut == "bytes" and size <= BYTES_MAX else self.random.randint(1, size)
                 size = min(size, room)
             if size == len(piece):
                 outbox.popleft()

@@ -226,7 +226,7 @@ class Simulation:
             latency=latency,
             bandwidth=random.choice((inf, inf, 1_000_000.0)),
             room=random.choice(((262_144, 262_144), (4_096, 20_000), (1_000, 3_000))),
-            cut=random.choice(("whole", "whole", "some", "some", "bytes")),
+            cut=random.choice(("whole", "whole", "some", "mixed")),
             late=random.choice((0.0, 0.001, 0.05)),
         )
 

@@ -58,9 +58,8 @@ FAULTS = frozenset(FEATURES[FEATURES.index("leaving") :])
 
 def content(nonce: bytes, size: int) -> bytes:
     """`size` bytes that only this nonce has, and that differ from block to block."""
-    blocks = (size + 63) // 64
-    filler = nonce * (56 // len(nonce) + 1)
-    return b"".join([b"%07x." % block + filler[:56] for block in range(blocks)])[:size]
+    filler = (b"." + nonce * (248 // len(nonce) + 1))[:248]
+    return b"".join([b"%08x%b" % (block, filler) for block in range((size + 255) // 256)])[:size]
 
 
 @dataclass(slots=True)
@@ -246,8 +245,8 @@ class Playwright:
 
     def _size(self) -> int:
         random = self._random
-        if self.has("large", 0.15):
-            return random.randint(60_000, 200_000)
+        if self.has("large", 0.08):
+            return random.randint(40_000, 120_000)
         return random.choice((0, 1, 17, random.randint(1, 3_000), random.randint(1, 20_000)))
 
     def _plan_reply(self, scene: Scene, calm: bool) -> None:
@@ -268,7 +267,7 @@ class Playwright:
             reply.interim = tuple(random.choice(((103,), (102, 103), (103, 103, 103))))
         if scene.size and self.has("early", 0.2):
             reply.is_early, reply.status = True, random.choice((413, 401, 200))
-            reply.framing = "length" if reply.framing == "none" else reply.framing
+            reply.framing = "length" if reply.framing in ("none", "close") else reply.framing
         if random.random() < 0.3:
             reply.pieces, reply.gap = random.randint(2, 5), random.choice((0.0, 0.01, 0.2))
         reply.closes = self.has("close", 0.15)
@@ -289,7 +288,7 @@ class Playwright:
         if chosen == "cut" and (reply.size < 2 or reply.framing == "close" or scene.method == b"HEAD"):
             chosen = "death"
         reply.fault = chosen
-        reply.kept = random.random()
+        reply.kept = random.random() if reply.size > 1 else 0.0
         reply.faulty_tries = random.choice((1, 1, 99)) if chosen else 0
 
     def _spoil_request(self, scene: Scene) -> None:
