@@ -32,7 +32,7 @@ from proxycore.composition.records import record_of
 from proxycore.composition.tables import EXCHANGE
 from proxycore.composition.tunnel import Tunnel
 from proxycore.mechanisms.timers import Timer
-from proxycore.policies.forwarding import Client, Peer, chosen_host, outbound
+from proxycore.policies.forwarding import Client, Peer, chosen_host, outbound, told_request_id
 from proxycore.policies.local_responses import local_response, proxy_status
 from proxycore.policies.paths import NormalPath, normalise
 from proxycore.policies.retrying import ANSWERED, kind_of, may_resend, may_resend_stale
@@ -191,8 +191,9 @@ class Exchange:
 
     @property
     def request_id(self) -> str:
-        """Unique for each exchange, here and (by its random start) among processes."""
-        return f"{self._engine.request_id_prefix}{self.id:012x}"
+        """What a trusted proxy calls this request, else a name unique here and (by its random start) elsewhere."""
+        told = told_request_id(self.request, self.downstream.peer)
+        return told or f"{self._engine.request_id_prefix}{self.id:012x}"
 
     @property
     def tls_subject(self) -> str:
@@ -280,7 +281,7 @@ class Exchange:
             upstream.budget.sent(self._engine.now)
             if self.content is not None:
                 self.content.replay_limit = upstream.config.retries.replay_body
-        lease = upstream.lease(self)
+        lease = upstream.lease(self, self._chosen_server(upstream) if self.route.chain.choose_server else None)
         if lease is None:
             self.state = EXCHANGE[self.state]["queue"]
             if self.queued is None:
@@ -298,6 +299,19 @@ class Exchange:
                 self._send_request(lease)
             else:
                 self.state = EXCHANGE[self.state]["dial"]
+
+    def _chosen_server(self, upstream: UpstreamState) -> ServerState | None:
+        """The server that a filter wants, if it can take this exchange now."""
+        candidates = upstream.candidates(self)
+        for choose in self.route.chain.choose_server:
+            try:
+                server = choose(self, candidates)
+            except Exception:
+                self._engine.fault(f"a filter, in exchange {self.id}")
+                continue
+            if server is not None and server in candidates:
+                return server
+        return None
 
     def _answer_by_route(self) -> None:
         assert self.route.answer is not None

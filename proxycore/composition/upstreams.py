@@ -169,17 +169,23 @@ class UpstreamState:
     def queue_length(self) -> int:
         return len(self._queue)
 
-    def lease(self, exchange: Exchange) -> UpstreamConnection | Failure | None:
-        """A connection for one try of `exchange`, or a failure, or None: it was queued.
+    def candidates(self, exchange: Exchange) -> list[ServerState]:
+        """The servers that could take `exchange` now, in the order of the configuration."""
+        return [s for s in self.servers if s.available and not s.is_full and s not in exchange.tried]
+
+    def lease(self, exchange: Exchange, server: ServerState | None = None) -> UpstreamConnection | Failure | None:
+        """A connection for one try of `exchange`, to `server` if given; or a failure; or None: it was queued.
 
         The connection may still be `dialling`; it then tells the exchange `lease_ready` or
         `upstream_failed`. A queued exchange is told `room`, or leaves by `leave_queue`.
         """
-        key = None if self._key is None else self._key(exchange)
-        server = self.balancer.pick(key, exchange.tried, exchange.trace)
         if server is None:
-            return self._queue_or_fail(exchange)
-        assert isinstance(server, ServerState)
+            key = None if self._key is None else self._key(exchange)
+            picked = self.balancer.pick(key, exchange.tried, exchange.trace)
+            if picked is None:
+                return self._queue_or_fail(exchange)
+            assert isinstance(picked, ServerState)
+            server = picked
         if self._queue:
             self._queue.pop(exchange.id, None)
         server.load(1)

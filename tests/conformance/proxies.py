@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -170,3 +171,19 @@ def running(
         assert not thread.is_alive(), f"the proxy on {binding} did not stop"
     assert started.empty(), started.get()
     assert not handle.faults, handle.faults
+
+
+def soon(condition: Callable[[], bool], seconds: float = 3.0) -> bool:
+    """Whether `condition` holds within some seconds."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.005)
+    return condition()
+
+
+def outcome_of_first(proxy: Handle) -> tuple[str, str]:
+    assert soon(lambda: bool(proxy.ended))
+    outcome = proxy.ended[0].outcome
+    return outcome.cause, outcome.detail

@@ -23,26 +23,10 @@ from tests.conformance.origins import (
     response,
     status_of,
 )
-from tests.conformance.proxies import Handle
+from tests.conformance.proxies import Handle, outcome_of_first, soon
 
 Configure = Callable[..., Config]
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
-
-
-def soon(condition: Callable[[], bool], seconds: float = 3.0) -> bool:
-    """Whether `condition` holds within some seconds."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.005)
-    return condition()
-
-
-def outcome_of_first(proxy: Handle) -> tuple[str, str]:
-    assert soon(lambda: bool(proxy.ended))
-    outcome = proxy.ended[0].outcome
-    return outcome.cause, outcome.detail
 
 
 # ---- origins
