@@ -10,7 +10,8 @@ from proxycore.program.files import Disk, Source
 
 EXAMPLES = """\
 examples:
-  proxycore check proxy.toml && kill -HUP "$(cat proxycore.pid)"
+  proxycore check proxy.toml
+  proxycore check proxy.toml && systemctl reload proxycore
 """
 
 
