@@ -35,7 +35,8 @@ class ExchangeEnded(Notice):
     `wall` is when its head had been read. Durations are seconds: `duration` to the last byte that
     left, `queued` for a server, `connected` to dial one (0.0 on a reused connection), `first_byte`
     from the request sent to the response's head; `None` where it did not come to that. `status` is
-    0 where no head was sent. `headers` are the request's as they are now. `received` and `sent` count content on the client's side.
+    0 where no head was sent. `headers` are the request's as they are now. `received` and `sent`
+    count content on the client's side.
     """
 
     __slots__ = (
