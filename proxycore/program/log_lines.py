@@ -160,7 +160,10 @@ def plain_text(value: bytes | str | None) -> str:
     if not value:
         return "-"
     raw = value if isinstance(value, bytes) else value.encode(errors="surrogatepass")
-    return raw.decode("latin-1").translate(_ESCAPES)
+    text = raw.decode("latin-1")
+    if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
+        return text
+    return text.translate(_ESCAPES)
 
 
 def unquoted_text(value: bytes | str | None) -> str:
