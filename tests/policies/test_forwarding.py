@@ -127,6 +127,11 @@ def test_the_client_is_the_peer_or_someone_told_by_the_trusted(told: list[str]) 
     assert client.ip == believed[-1]
 
 
+def test_the_port_is_that_of_the_peer_alone() -> None:
+    assert client_for(PROXY).port == "40000"
+    assert client_for(PROXY, (b"x-forwarded-for", b"203.0.113.9")).port == ""
+
+
 def test_a_chain_is_walked_so_far_and_no_further() -> None:
     client = client_for(PROXY, (b"x-forwarded-for", b"203.0.113.9, " + b", ".join([b"10.0.0.2"] * 5000)))
     assert client.ip == "10.0.0.2"
