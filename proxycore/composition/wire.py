@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from proxycore.composition.engine import Engine
     from proxycore.composition.exchange import Exchange
 
-WHOLE = 16 * 1024
-"""A piece this large is sent as it came: copying it into one block would cost more than a system call."""
+WHOLE = 128 * 1024
+"""A piece this large is sent as it came. A smaller one is copied into one block with what stands around it
+(a head, the line of a chunk): that costs less than the system call and the packet that it saves."""
 
 
 class WireOwner(Protocol):
