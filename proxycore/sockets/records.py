@@ -7,7 +7,7 @@ from collections import deque
 
 from proxycore.words.ids import Address, ConnId
 
-SMALL = 16 << 10
+SMALL = 96 << 10
 """Bytes asked of a connection that talks little. Costs no more to allocate than 4 KiB, and holds any usual head."""
 
 LARGE = 256 << 10
