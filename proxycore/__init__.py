@@ -19,6 +19,7 @@ from proxycore.composition.filters import (
 )
 from proxycore.composition.ledger import Ledger
 from proxycore.composition.plan import Materials
+from proxycore.composition.upstreams import ServerState
 from proxycore.config import (
     Config,
     ConfigError,
@@ -63,6 +64,7 @@ __all__ = [
     "Retry",
     "Route",
     "Server",
+    "ServerState",
     "Signal",
     "Upstream",
     "Verdict",
