@@ -65,7 +65,10 @@ Shelf = list[CompiledRoute]
 
 
 class _PathIndex:
-    """Routes by path. `below` holds the prefixes: "/api" for `/api/*`, empty for `/*`."""
+    """Routes by path. `below` holds the prefixes ("/api" for `/api/*`), `rest` what has no path, or `/*`.
+
+    `levels` counts to the number of segments of the longest prefix.
+    """
 
     __slots__ = ("below", "exact", "levels", "rest")
 
@@ -73,40 +76,36 @@ class _PathIndex:
         self.exact: dict[bytes, Shelf] = {}
         self.below: dict[bytes, Shelf] = {}
         self.rest: Shelf = []
-        self.levels = 0
+        self.levels = range(0)
 
     def file(self, route: CompiledRoute) -> None:
         """Add a route, which comes after all that were added before."""
-        if not route.route.match.path:
+        patterns = [PathPattern(text) for text in route.route.match.path]
+        if not patterns or any(pattern.folded == b"" for pattern in patterns):
             self.rest.append(route)
-        for text in route.route.match.path:
-            pattern = PathPattern(text)
+            return
+        for pattern in patterns:
             shelf = (self.below if pattern.is_prefix else self.exact).setdefault(pattern.folded, [])
             if not shelf or shelf[-1] is not route:
                 shelf.append(route)
             if pattern.is_prefix:
-                self.levels = max(self.levels, 1 + pattern.folded.count(b"/"))
+                self.levels = range(max(len(self.levels), pattern.folded.count(b"/")))
 
     def shelves(self, folded: bytes) -> list[Shelf]:
         """Where a route for this path can stand."""
-        found = []
-        if self.rest:
-            found.append(self.rest)
+        found = [self.rest] if self.rest else []
         shelf = self.exact.get(folded)
         if shelf is not None:
             found.append(shelf)
         below = self.below
-        end = -1
-        for _ in range(self.levels):
+        end = 0
+        for _ in self.levels:
             end = folded.find(b"/", end + 1)
-            if end < 0:
-                shelf = below.get(folded)
-                if shelf is not None:
-                    found.append(shelf)
-                break
-            shelf = below.get(folded[:end])
+            shelf = below.get(folded if end < 0 else folded[:end])
             if shelf is not None:
                 found.append(shelf)
+            if end < 0:
+                break
         return found
 
 
@@ -117,7 +116,7 @@ class RouteTable:
     read in two ways (`/a;b`).
     """
 
-    __slots__ = ("_by_domain", "_by_host", "_domain_labels", "_everywhere", "routes")
+    __slots__ = ("_by_domain", "_by_host", "_domain_labels", "_everywhere", "_has_hosts", "routes")
 
     def __init__(self, routes: Sequence[Route]) -> None:
         case_matters = _spelt_in_several_ways(routes)
@@ -127,6 +126,7 @@ class RouteTable:
         self._by_domain: dict[bytes, _PathIndex] = defaultdict(_PathIndex)
         for route in self.routes:
             self._file(route)
+        self._has_hosts = bool(self._by_host or self._by_domain)
         self._domain_labels = sorted({domain.count(b".") + 1 for domain in self._by_domain})
 
     def find(
@@ -142,8 +142,9 @@ class RouteTable:
             return self._find_aloud(Subject(request, path, listener, client_ip), trace)
         spelt = path.path
         folded = spelt.lower()
-        shelves = self._shelves(request.authority, folded)
-        if path.other is not None or (folded != spelt and self._case_counts(request.authority, spelt, shelves)):
+        shelves = self._shelves(request.authority, folded) if self._has_hosts else self._everywhere.shelves(folded)
+        # OPTIONS * finds what `/*` has been filed with, so there too whole conditions are asked.
+        if path.other is not None or spelt == b"*" or (folded != spelt and self._case_counts(request, spelt, shelves)):
             return self._find_among_readings(Subject(request, path, listener, client_ip))
         if not shelves:
             return None
@@ -155,9 +156,9 @@ class RouteTable:
             return first
         return self._first(shelves, Subject(request, path, listener, client_ip), proven=True)
 
-    def _case_counts(self, authority: bytes, spelt: bytes, shelves: list[Shelf]) -> bool:
+    def _case_counts(self, request: RequestHead, spelt: bytes, shelves: list[Shelf]) -> bool:
         """Whether a path with capitals may mean another rule than its folded form, which has found `shelves`."""
-        return spelt.find(b"%") >= 0 or self._shelves(authority, spelt) != shelves
+        return spelt.find(b"%") >= 0 or self._shelves(request.authority, spelt) != shelves
 
     def _find_among_readings(self, subject: Subject) -> CompiledRoute | None:
         authority = subject.request.authority
@@ -201,7 +202,7 @@ class RouteTable:
     def _shelves(self, authority: bytes, folded: bytes) -> list[Shelf]:
         """Where a route for this host and path can stand."""
         shelves = self._everywhere.shelves(folded)
-        if self._by_host or self._by_domain:
+        if self._has_hosts:
             for index in self._of_host(authority):
                 shelves += index.shelves(folded)
         return shelves
