@@ -460,10 +460,11 @@ def compile_match(match: Match, case_matters: frozenset[bytes] = frozenset()) ->
 
 def parameter_values(query: bytes, key: bytes) -> list[bytes]:
     """Every value of one parameter of a query in the form of HTML forms (`a=1&b=%20`, `+` is a blank), decoded."""
+    is_plain = b"%" not in query and b"+" not in query
     values = []
     for pair in query.split(b"&"):
         name, _, value = pair.partition(b"=")
-        if name == key or (name and _decoded(name) == key):
+        if name == key or (name and not is_plain and _decoded(name) == key):
             values.append(_decoded(value))
     return values
 
