@@ -356,7 +356,7 @@ class Exchange:
             head = outbound(
                 request,
                 self.client,
-                target=self._target(),
+                target=request.target if route.rewrite is None else self._rewritten(),
                 authority=request.authority or lease.server.host
                 if host == "preserve"
                 else chosen_host(host, request.authority, lease.server.host),
@@ -375,13 +375,11 @@ class Exchange:
         if self.content is not None:
             self._send_content(self.content, lease)
 
-    def _target(self) -> bytes:
-        """What the server is asked for: what the client asked for, byte for byte, unless the route rewrites it."""
-        rewrite = self.route.rewrite
-        if rewrite is None:
-            return self.request.target
+    def _rewritten(self) -> bytes:
+        """What the server is asked for where the route says so; else it is what the client asked for, byte for byte."""
+        assert self.route.rewrite is not None
         assert self.path is not None
-        return rewrite(self.request.target, self.path, self.trace)
+        return self.route.rewrite(self.request.target, self.path, self.trace)
 
     def _send_content(self, content: RequestContent, lease: UpstreamConnection) -> None:
         for piece in content.take():
@@ -495,18 +493,10 @@ class Exchange:
         self.state = EXCHANGE[self.state]["respond"]
         if self.content is not None:
             self.content.keep_no_more()
-        chain = self.route.chain
-        try:
-            for seen in chain.on_upstream_response:
-                seen(self, head)
-        except Exception:
-            return self._filter_failed()
-        self._send_head(head)
-
-    def _send_head(self, head: ResponseHead) -> None:
-        """Pass a head through what may still change it, and send it."""
         route = self.route
         try:
+            for seen in route.chain.on_upstream_response:
+                seen(self, head)
             if route.response_edits is not None:
                 route.response_edits.apply(head.headers, self)
             for step in route.chain.on_response:
@@ -514,10 +504,10 @@ class Exchange:
                 if instead is not None:
                     self._drop_lease()
                     return self._send_answer(instead.head, instead.body, _COMPLETED)
+            self.downstream.send_head(head)
         except Exception:
             return self._filter_failed()
         self.response = head
-        self.downstream.send_head(head)
 
     def _filter_failed(self) -> None:
         self._engine.fault(f"a filter, in exchange {self.id}")
@@ -756,7 +746,8 @@ class Exchange:
             lease.cancel()
 
     def _end(self, outcome: Outcome, *, complete: bool = True) -> None:
-        self._drop_lease()
+        if outcome is not _COMPLETED or self._lease is not None or self._deliberation is not None:
+            self._drop_lease()
         self.state = EXCHANGE[self.state]["end"]
         self._outcome = outcome
         self.ended = self._engine.now

@@ -52,7 +52,7 @@ def count(engine: Engine, upstreams: Iterable[UpstreamState]) -> Ledger:
         upstreams=len(endpoints) - len(downstreams),
         exchanges=len(exchanges),
         leases=sum(server.active for upstream in groups for server in upstream.servers),
-        queued=sum(upstream.queue_length for upstream in groups),
+        queued=sum(len(upstream.queue) for upstream in groups),
         gates=sum(endpoint.wire.is_gated for endpoint in endpoints),
         buffered=sum(d.held_bytes for d in downstreams) + sum(exchange.held_bytes for exchange in exchanges),
         lookups=len(engine.lookups),

@@ -293,8 +293,9 @@ class UpstreamConnection:
         """The response is whole. The lease ends first: what the exchange does next may need this connection."""
         self._served += 1
         self._end_lease()
-        # The client of this exchange may be slow; the next one's need not be.
-        self.wire.open(PEER_SLOW)
+        if self.wire.is_gated:
+            # The client of this exchange may be slow; the next one's need not be.
+            self.wire.open(PEER_SLOW)
         if self._request_done and self._persistent and not self._reader.buffered and self._keep():
             self._clock.set(self._engine.now + self.server.upstream.config.idle_timeout)
         elif self._request_done:
@@ -302,7 +303,7 @@ class UpstreamConnection:
         else:
             self._abort()
         exchange.response_end(trailers)
-        if self.server.upstream.queue_length:
+        if self.server.upstream.queue:
             self.server.upstream.serve_queue()
 
     def _keep(self) -> bool:

@@ -37,13 +37,13 @@ class ServerState:
     """
 
     __slots__ = (
-        "_idle",
         "active",
         "available",
         "backup",
         "config",
         "connections",
         "host",
+        "idle",
         "index",
         "is_full",
         "is_removed",
@@ -62,7 +62,7 @@ class ServerState:
         self.available = True
         self.index = index
         self.is_removed = False
-        self._idle: list[UpstreamConnection] = []
+        self.idle: list[UpstreamConnection] = []
         self.reconfigure(config)
 
     def reconfigure(self, config: Server) -> None:
@@ -74,37 +74,24 @@ class ServerState:
         self.max_connections = config.max_connections
         self.is_full = self.active >= config.max_connections
 
-    def load(self, change: int) -> None:
-        """A lease began (1) or ended (-1)."""
-        self.active += change
-        self.is_full = self.active >= self.max_connections
-
-    @property
-    def idle_count(self) -> int:
-        return len(self._idle)
-
-    def take_idle(self) -> UpstreamConnection | None:
-        """The connection that was used last: the least likely to have been closed by the server meanwhile."""
-        return self._idle.pop() if self._idle else None
-
     def keep(self, connection: UpstreamConnection) -> bool:
         """Keep an idle connection for later, unless there are enough, or its server was removed."""
-        if len(self._idle) >= self.upstream.config.idle_connections or self.upstream.is_closing or self.is_removed:
+        if len(self.idle) >= self.upstream.config.idle_connections or self.upstream.is_closing or self.is_removed:
             return False
-        self._idle.append(connection)
+        self.idle.append(connection)
         return True
 
     def forget(self, connection: UpstreamConnection) -> None:
         """An idle connection is closing."""
-        self._idle.remove(connection)
+        self.idle.remove(connection)
 
     def close_idle(self) -> None:
-        for connection in self._idle.copy():
+        for connection in self.idle.copy():
             connection.retire()
 
     def __repr__(self) -> str:
         return (
-            f"ServerState({self.upstream.name}/{self.name}, active={self.active}, idle={len(self._idle)}, "
+            f"ServerState({self.upstream.name}/{self.name}, active={self.active}, idle={len(self.idle)}, "
             f"connections={self.connections}, available={self.available})"
         )
 
@@ -115,20 +102,21 @@ class UpstreamState:
     __slots__ = (
         "_added",
         "_engine",
+        "_follows_load",
         "_key",
-        "_queue",
         "balancer",
         "budget",
         "config",
         "in_flight",
         "is_closing",
         "name",
+        "queue",
         "servers",
     )
 
     def __init__(self, engine: Engine, name: str, config: Upstream, names: Names) -> None:
         self._engine = engine
-        self._queue: OrderedDict[int, Exchange] = OrderedDict()
+        self.queue: OrderedDict[int, Exchange] = OrderedDict()
         self.name = name
         self.in_flight = 0
         self.is_closing = False
@@ -157,6 +145,7 @@ class UpstreamState:
         self.budget.share = config.retries.budget
         self.balancer: Balancer = make_balancer(config.balance, self._engine.random)
         self.balancer.rebuild(self.servers)
+        self._follows_load = self.balancer.follows_load
         self.serve_queue()
 
     def close(self) -> None:
@@ -164,10 +153,6 @@ class UpstreamState:
         self.is_closing = True
         for server in self.servers:
             server.close_idle()
-
-    @property
-    def queue_length(self) -> int:
-        return len(self._queue)
 
     def candidates(self, exchange: Exchange) -> list[ServerState]:
         """The servers that could take `exchange` now, in the order of the configuration."""
@@ -186,12 +171,16 @@ class UpstreamState:
                 return self._queue_or_fail(exchange)
             assert isinstance(picked, ServerState)
             server = picked
-        if self._queue:
-            self._queue.pop(exchange.id, None)
-        server.load(1)
-        self.balancer.started(server)
-        connection = None if exchange.wants_fresh else server.take_idle()
-        if connection is not None:
+        if self.queue:
+            self.queue.pop(exchange.id, None)
+        server.active += 1
+        if server.active >= server.max_connections:
+            server.is_full = True
+        if self._follows_load or server.is_full:
+            self.balancer.started(server)
+        if server.idle and not exchange.wants_fresh:
+            # The one that was used last: the least likely to have been closed by the server meanwhile.
+            connection = server.idle.pop()
             connection.lease_to(exchange)
         else:
             server.connections += 1
@@ -200,36 +189,40 @@ class UpstreamState:
         return connection
 
     def _queue_or_fail(self, exchange: Exchange) -> Failure | None:
-        if exchange.id in self._queue:
+        if exchange.id in self.queue:
             return None
         if not any(server.available and server not in exchange.tried for server in self.servers):
             detail = "every server was tried" if exchange.tried else "no server is available"
             return Failure("connect", "destination_unavailable", status=503, resend="never", detail=detail)
-        if len(self._queue) >= self.config.queue:
+        if len(self.queue) >= self.config.queue:
             return Failure("queue", "connection_limit_reached", status=503, resend="never", detail="the queue is full")
-        self._queue[exchange.id] = exchange
+        self.queue[exchange.id] = exchange
         return None
 
     def leave_queue(self, exchange: Exchange) -> None:
-        self._queue.pop(exchange.id, None)
+        self.queue.pop(exchange.id, None)
 
     def ended(self, server: ServerState, first_byte_seconds: float | None) -> None:
         """A lease ended; call `serve_queue` once the books of its connection are closed."""
-        server.load(-1)
-        self.balancer.ended(server, first_byte_seconds)
+        was_full = server.is_full
+        server.active -= 1
+        if was_full:
+            server.is_full = server.active >= server.max_connections
+        if self._follows_load or was_full:
+            self.balancer.ended(server, first_byte_seconds)
 
     def serve_queue(self) -> None:
         """A lease ended: let those who waited longest try again. One that can't take its place keeps its own.
 
         A few are asked, not one: the first may have tried already what is free now.
         """
-        while self._queue:
-            asked = list(islice(self._queue.values(), ASKED))
+        while self.queue:
+            asked = list(islice(self.queue.values(), ASKED))
             if not any(exchange.room() for exchange in asked):
                 return
 
     def __repr__(self) -> str:
-        return f"UpstreamState({self.name}, queue={len(self._queue)}, {self.servers!r})"
+        return f"UpstreamState({self.name}, queue={len(self.queue)}, {self.servers!r})"
 
 
 def _key_of(config: Upstream) -> Callable[[Exchange], bytes] | None:

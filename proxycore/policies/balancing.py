@@ -74,6 +74,10 @@ class Balancer(Protocol):
         `started` with the answer once the exchange goes there.
         """
 
+    @property
+    def follows_load(self) -> bool:
+        """Whether `started` and `ended` must be told each time; else only when the server's `is_full` changed."""
+
     def started(self, server: Candidate) -> None:
         """An exchange went to `server`, by this balancer's choice or not; its `active` has risen by one already."""
 
@@ -89,6 +93,8 @@ class Tier:
 
     reason: ClassVar[str]
     """Why a server is chosen, for the trace."""
+
+    follows_load: ClassVar[bool] = True
 
     def __init__(self, random: Random) -> None:
         self._random = random
@@ -115,6 +121,8 @@ class Tier:
 
 class OpenTier(Tier):
     """A tier that knows its servers that aren't full, for when those that the policy prefers are."""
+
+    follows_load = False
 
     def __init__(self, random: Random) -> None:
         super().__init__(random)
@@ -162,6 +170,7 @@ class Tiered:
         self._servers: list[Candidate] = []
         self._primaries = policy(random)
         self._backups = policy(random)
+        self.follows_load = self._primaries.follows_load
 
     def rebuild(self, servers: Sequence[Candidate]) -> None:
         self._servers = list(servers)
@@ -553,6 +562,7 @@ class Hashed(OpenTier):
     random place.
     """
 
+    follows_load = True
     reason = "its place on the ring"
 
     EXCESS: ClassVar[float] = 1.25
