@@ -119,14 +119,12 @@ class Engine:
 
     def collect(self) -> list[Effect] | tuple[Effect, ...]:
         """The effects of the fact, what each connection wrote joined into as few sends as is worth it."""
-        dirty = self.dirty
-        if dirty:
-            for wire in dirty:
-                wire.flush()
-            dirty.clear()
+        for wire in self.dirty:
+            wire.flush()
         effects = self.effects
         if not effects:
             return NO_EFFECTS
+        self.dirty = []
         self.effects = []
         return effects
 

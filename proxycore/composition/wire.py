@@ -93,10 +93,12 @@ class Wire:
         if not pieces:
             return
         self._pieces = []
-        if len(pieces) > 1:
-            pieces = [b"".join(pieces)] if max(map(len, pieces)) < WHOLE else _join_small(pieces)
-        for piece in pieces:
-            self._engine.effects.append(Send(self.conn, piece))
+        if len(pieces) == 1:
+            self._engine.effects.append(Send(self.conn, pieces[0]))
+        elif max(map(len, pieces)) < WHOLE:
+            self._engine.effects.append(Send(self.conn, b"".join(pieces)))
+        else:
+            self._engine.effects += [Send(self.conn, piece) for piece in _join_small(pieces)]
 
     def send_eof(self) -> None:
         self.flush()
