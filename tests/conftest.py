@@ -1,4 +1,4 @@
-"""What holds for every test: how hypothesis draws its examples.
+"""What holds for every test: how hypothesis draws its examples, and how long the simulator searches.
 
 `HYPOTHESIS_PROFILE` picks one: `ci` (the default where CI is set) draws the same examples in each
 run, `dev` draws new ones, `thorough` draws many for a long search by hand.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 # A shared machine is slow at times, so no example has a deadline: pytest-timeout bounds the whole test.
@@ -17,3 +18,7 @@ settings.register_profile(
 )
 settings.register_profile("thorough", deadline=None, max_examples=5_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "dev"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--seeds", type=int, default=120, help="how many seeds the simulator runs (default: 120)")

@@ -225,8 +225,8 @@ class Backlogs(Checker):
             waiting.pop(arguments[0], None)
         if waiting:
             for effect in effects:
-                if effect.__class__ is Send and effect.conn in waiting:  # type: ignore[attr-defined]
-                    self._count(effect)  # type: ignore[arg-type]
+                if effect.__class__ is Send and effect.conn in waiting:
+                    self._count(effect)
         self._facts += 1
         if self._facts % self.EVERY == 0:
             self._look_inside()
@@ -281,8 +281,7 @@ class Books(Checker):
         for upstream in [*core._upstreams.values(), *core._leaving]:
             for server in upstream.servers:
                 waiting = sum(
-                    _waits_for_name(exchange) and exchange.server is server
-                    for exchange in engine.exchanges.values()
+                    _waits_for_name(exchange) and exchange.server is server for exchange in engine.exchanges.values()
                 )
                 if server.active != leased.pop(id(server), 0) + waiting:
                     self.violate(f"{server!r} counts leases that are not there, or too few")
@@ -321,7 +320,9 @@ class Books(Checker):
                 in_flight[key] = in_flight.get(key, 0) + 1
         for upstream in [*core._upstreams.values(), *core._leaving]:
             if upstream.in_flight != in_flight.get(id(upstream), 0):
-                self.violate(f"{upstream.name} counts {upstream.in_flight} exchanges in flight, not as many as there are")
+                self.violate(
+                    f"{upstream.name} counts {upstream.in_flight} exchanges in flight, not as many as there are"
+                )
 
 
 def _lease_of(exchange: Exchange) -> UpstreamConnection | None:

@@ -113,8 +113,8 @@ class Weather:
 
     `latency` and `room` are ranges to draw from, for each link. `room` is what one direction takes
     before the sender waits. `cut` is how bytes are cut on their way to the proxy: `whole`, `some`
-    (at random places), `bytes` (each by itself, the last `BYTES_MAX` of what was sent), or `mixed`: one of these for each
-    link. `late` is how late the machine's timer rings.
+    (at random places), `bytes` (each by itself, the last `BYTES_MAX` of what was sent), or `mixed`: one of
+    these for each link. `late` is how late the machine's timer rings.
     """
 
     latency: tuple[float, float] = (0.0, 0.0)
@@ -157,16 +157,16 @@ class Link:
         "ended",
         "finished",
         "finishing",
-        "lost_at",
-        "written_at",
         "is_closed",
         "is_lost",
         "is_reading",
+        "lost_at",
         "paused",
         "peer",
         "read_rate",
         "waiting",
         "waiting_size",
+        "written_at",
     )
 
     def __init__(self, network: Network, address: Address, latency: float, room: int, cut: str) -> None:

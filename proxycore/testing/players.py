@@ -13,7 +13,7 @@ from random import Random
 
 from proxycore.testing.checkers import Violation
 from proxycore.testing.far_reader import Data, End, Event, FarReader, Head, Malformation
-from proxycore.testing.network import Host, Link, Network, Peer
+from proxycore.testing.network import Host, Network, Peer
 from proxycore.testing.traffic import (
     BAD_HEADS,
     BAD_REPLIES,

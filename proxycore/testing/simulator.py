@@ -137,7 +137,9 @@ def default_config(random: Random) -> Config:
                 retries=retries,
             ),
             "narrow": Upstream(
-                servers=[Server(url="http://10.0.1.1:8080", max_connections=2)], queue_timeout=3, queue=50
+                servers=[Server(url="http://10.0.1.1:8080", max_connections=2)],
+                queue_timeout=random.choice((1, 60)),
+                queue=100,
             ),
             "named": Upstream(servers=["http://origin.internal:9000"], retries=retries),
         },
@@ -313,9 +315,9 @@ class Simulation:
         patience = random.choice((0.0, 0.5, 60.0))
         client = Client(self.stage, scenes, depth=depth, patience=patience)
         link = self.network.connect(listener, client)
-        self.verdicts.connected(client, listener)
         if playwright.has("slow_readers", 0.2):
             link.read_rate = random.choice((20_000.0, 100_000.0)) if calm else random.choice((200.0, 5_000.0, 50_000.0))
+        self.verdicts.connected(client, listener)
         if playwright.has("leaving", 0.2, calm):
             self.network.after(random.choice((0.01, 0.3, 2.0)) * random.random(), client.leave, _how(random))
         if playwright.has("half_close", 0.15, calm):
@@ -360,6 +362,8 @@ class Simulation:
         random = self.random
         if random.random() < 0.5 and self.stage.connections:
             random.choice(list(self.stage.connections.values())).disturb()
+            # A request may be on its way to it.
+            self.verdicts.trouble(self.network.now - 1.0, self.network.now, aftermath=1.0)
             return
         clients = [client for client in self.stage.clients if not client.is_over]
         if clients:
@@ -395,9 +399,9 @@ class Simulation:
             listeners.pop()
         name, upstream = random.choice(list(upstreams.items()))
         if random.random() < 0.5 and len(upstream.servers) > 1:
-            upstreams[name] = replace(upstream, servers=upstream.servers[1:])  # type: ignore[type-var]
+            upstreams[name] = replace(upstream, servers=upstream.servers[1:])
         self.verdicts.reloaded(self.network.now, {listener.name for listener in listeners})
-        self.network.reload(replace(config, listeners=listeners, upstreams=upstreams))  # type: ignore[type-var]
+        self.network.reload(replace(config, listeners=listeners, upstreams=upstreams))
 
     def story(self, violation: Violation) -> str:
         """What led to where the run stands: the facts about the scene that the violation names, if it names one."""

@@ -288,7 +288,7 @@ class Playwright:
         if chosen == "cut" and (reply.size < 2 or reply.framing == "close" or scene.method == b"HEAD"):
             chosen = "death"
         reply.fault = chosen
-        reply.kept = random.random() if reply.size > 1 else 0.0
+        reply.kept = random.random() if reply.size > 1 and scene.method != b"HEAD" else 0.0
         reply.faulty_tries = random.choice((1, 1, 99)) if chosen else 0
 
     def _spoil_request(self, scene: Scene) -> None:
@@ -298,7 +298,11 @@ class Playwright:
         elif self.has("stalled_requests", 0.05):
             scene.fault = "stalled" if scene.size > 1 and not scene.expects else "slow_head"
         if scene.fault == "too_long":
-            scene.method, scene.framing, scene.size = b"POST", "length", self._request_max + 1 + random.randint(0, 9_999)
+            scene.method, scene.framing, scene.size = (
+                b"POST",
+                "length",
+                self._request_max + 1 + random.randint(0, 9_999),
+            )
             scene.expects, scene.version, scene.trailers = False, b"1.1", []
 
     def _make_upgrade(self, scene: Scene) -> None:

@@ -8,10 +8,11 @@ nothing excuses a false one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from math import inf
 from typing import TYPE_CHECKING
 
-from proxycore.config import Config
+from proxycore.config import Config, Server
 from proxycore.testing.checkers import Checker, Endings
 from proxycore.testing.traffic import Scene
 from proxycore.words.notices import ExchangeEnded
@@ -25,6 +26,12 @@ _REQUEST_STATUSES = {
     "slow_head": frozenset((408,)),
     "stalled": frozenset((408,)),
 }
+
+SLOW = 10_000.0
+"""Bytes per second: who reads slower may be cut off by `timeouts.send`."""
+
+PATIENT = 30.0
+"""A `queue_timeout` that no simulated load runs out of."""
 
 _CAUSES = {
     "silence": ("timed_out", "upstream_failed"),
@@ -56,14 +63,17 @@ class Verdicts(Checker):
 
     def connected(self, client: Client, listener: str) -> None:
         self._listener_of[id(client)] = listener
+        if client.link.read_rate < SLOW:
+            for scene in client.scenes:
+                scene.excuses["its client reads slowly"] = None
 
-    def trouble(self, start: float, end: float) -> None:
-        """The world is broken from `start` to `end`; what it breaks may take some seconds longer."""
-        self._troubles.append((start, end + 10.0))
+    def trouble(self, start: float, end: float, aftermath: float = 10.0) -> None:
+        """The world is broken from `start` to `end`, and what that breaks shows until `aftermath` seconds later."""
+        self._troubles.append((start, end + aftermath))
 
     def reloaded(self, at: float, listeners: Iterable[str]) -> None:
         """Listeners may be gone: their connections drain, and others are refused."""
-        gone = {name for name in self._listener_of.values()} - set(listeners)
+        gone = set(self._listener_of.values()) - set(listeners)
         for client in self._stage.clients:
             if self._listener_of.get(id(client)) in gone:
                 for scene in client.scenes:
@@ -131,8 +141,8 @@ class Verdicts(Checker):
 
     def _judge_answer(self, scene: Scene) -> None:
         answer = scene.answer
-        if scene.upgrades:
-            return self._judge_tunnel(scene)
+        if scene.upgrades and answer is not None and answer.status == 101:
+            return  # what it carried is judged when all bytes have arrived
         if answer is not None and answer.is_complete:
             if answer.is_origins:
                 if not scene.tries:
@@ -149,8 +159,15 @@ class Verdicts(Checker):
         allowed = _REQUEST_STATUSES.get(scene.fault)
         if allowed is not None and status in allowed:
             return
+        if status == 503 and any(server.max_connections != inf for server in self._servers()):
+            return  # its queue may be full, or too slow
         if not self._may_fail(scene):
             self.violate(f"{status} by the proxy, and no reason for it: {scene}")
+
+    def _servers(self) -> Iterator[Server]:
+        for upstream in self._config.upstreams.values():
+            if upstream.queue_timeout < PATIENT:
+                yield from upstream.servers
 
     def _may_fail(self, scene: Scene) -> bool:
         """Whether the proxy may give up on it with an answer of its own."""
@@ -162,8 +179,6 @@ class Verdicts(Checker):
         return bool(scene.fault or scene.reply.fault) or not (scene.is_strict or scene.is_idempotent)
 
     def _judge_tunnel(self, scene: Scene) -> None:
-        if scene.answer is None or scene.answer.status != 101 or scene.excuses:
-            return
         if scene.tunnel_up != scene.size or scene.tunnel_down != scene.reply.size:
             self.violate(
                 f"a tunnel carried {scene.tunnel_up} of {scene.size} up and {scene.tunnel_down} of "
@@ -200,3 +215,5 @@ class Verdicts(Checker):
                     self._judge_cause(scene, notice, client)
                 elif scene.tries:
                     self.violate(f"an origin got it, and no exchange ended: {scene}")
+                if scene.answer is not None and scene.answer.status == 101 and not scene.excuses:
+                    self._judge_tunnel(scene)
