@@ -193,7 +193,9 @@ def test_all_three_parsers_read_the_same_fields(head: bytes) -> None:
     if ours.method not in (b"GET", b"POST", b"HEAD"):
         return
     connection = h11.Connection(h11.SERVER)
-    head = head.removeprefix(b"\r\n")  # which h11 doesn't tolerate
+    # h11 doesn't tolerate an empty line before it, and llhttp would go on to what comes behind.
+    head = head.removeprefix(b"\r\n")
+    head = head[: head.index(b"\r\n\r\n") + 4]
     connection.receive_data(head)
     theirs = connection.next_event()
     assert isinstance(theirs, h11.Request)

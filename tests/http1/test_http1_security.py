@@ -282,3 +282,14 @@ def test_a_codec_that_reads_otherwise_is_refused_and_counted() -> None:
     (fault,) = replay(response_reader(codec), [b"HTTP/1.1 200 OK\r\n\r\n"])
     assert isinstance(fault, Malformed)
     assert codec.disagreements == 2
+
+
+@pytest.mark.parametrize("codec", codecs(), ids=lambda codec: codec.name)
+def test_a_codec_tells_what_it_reads(codec: Codec) -> None:
+    request, response = b"FROB /x HTTP/1.1\r\nHost: a\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n"
+    assert codec.reads_request(request, b"FROB", b"/x")
+    assert not codec.reads_request(request, b"FROB", b"/y")
+    assert not codec.reads_request(b"FROB /x HTTP/1.1\r\nHo st: a\r\n\r\n", b"FROB", b"/x")
+    assert codec.reads_response(response, 200)
+    assert not codec.reads_response(response, 201)
+    assert not codec.reads_response(b"HTTP/1.1 200 OK\r\nA B: c\r\n\r\n", 200)

@@ -2,7 +2,7 @@
 
 Most lines of a connection, and many of all connections, are the same in each head: User-Agent,
 Accept-Encoding, Server. HTTP/2 has its dynamic table for them (RFC 7541 section 2.3.2); `FieldTable`
-is ours: a line that was read before is not read again. Reading a line depends on nothing but the
+is ours: a line that was read before isn't read again. Reading a line depends on nothing but the
 line, so no verdict and no value depends on what the table holds.
 """
 
@@ -61,17 +61,20 @@ _COMMON_NAMES = (
 
 COMMON_NAMES = frozenset(name.lower() for name in _COMMON_NAMES)
 
+_NEVER_KEPT = frozenset(
+    b"Authorization Cookie Proxy-Authorization Referer Set-Cookie traceparent tracestate X-Request-ID "
+    b"X-Request-Id".split()
+)
+"""Secrets, which nobody but their connection should hold; and what is new in each request."""
+
 _SPELLINGS = {
-    spelling: (kind, name.lower())
+    spelling: (kind, name.lower(), name not in _NEVER_KEPT)
     for name, kind in [*_KINDS.items(), *((name, ORDINARY) for name in _COMMON_NAMES)]
     for spelling in (name, name.lower(), name.upper())
 }
-"""Common spellings of common names: a look-up instead of two checks."""
+"""Common spellings of common names: a look-up instead of a look at each byte. Kind, name, and whether to keep lines."""
 
-_NEVER_KEPT = frozenset(
-    b"authorization cookie proxy-authorization set-cookie referer traceparent tracestate x-request-id".split()
-)
-"""Secrets, which nobody but their connection should hold; and what is new in each request."""
+_NOT_TCHAR = bytes(byte for byte in range(256) if byte not in TCHAR)
 
 _KEPT_MAX = 512
 """Lines in one table; when it is full it starts anew, and what is common is soon back."""
@@ -79,53 +82,47 @@ _KEPT_MAX = 512
 _KEPT_LINE_MAX = 192
 
 
-class FieldTable(dict[bytes, tuple[int, Field]]):
-    """From a field line (without its CR LF) to its kind and field; reads those that it hasn't seen.
+class FieldTable:
+    """Reads field lines, and remembers common ones in `known`, by their bytes without the CR LF.
 
-    `table[line]` raises Refused where the line isn't valid. A response keeps names with `_`, from a
-    request they are dropped (their kind is UNDERSCORE), as nginx does: CGI and WSGI can't tell them
-    from those with `-`.
+    A response keeps names with `_`, from a request they are dropped (their kind is UNDERSCORE), as
+    nginx does: CGI and WSGI can't tell them from those with `-`.
     """
 
-    __slots__ = ("_keep_underscore",)
+    __slots__ = ("_underscore", "known")
 
     def __init__(self, *, keep_underscore: bool) -> None:
-        super().__init__()
-        self._keep_underscore = keep_underscore
+        self.known: dict[bytes, tuple[int, Field]] = {}
+        self._underscore = ORDINARY if keep_underscore else UNDERSCORE
 
-    def __missing__(self, line: bytes) -> tuple[int, Field]:
-        kind, field = read_field(line)
-        if kind == UNDERSCORE and self._keep_underscore:
-            kind = ORDINARY
-        name = field[0]
-        if len(line) <= _KEPT_LINE_MAX and (kind or name in COMMON_NAMES) and name not in _NEVER_KEPT:
-            if len(self) >= _KEPT_MAX:
-                self.clear()
-            self[line] = kind, field
-        return kind, field
-
-
-def read_field(line: bytes) -> tuple[int, Field]:
-    """Kind and field of a line. Raises Refused (RFC 9112 section 5)."""
-    if line.translate(None, PLAIN).strip(b"\t"):
-        raise Refused(400, "a control byte in a header line")
-    name, colon, value = line.partition(b":")
-    # Of what this strips, only blanks and TABs can still be there (gunicorn #3364).
-    value = value.strip()
-    known = _SPELLINGS.get(name)
-    if known is not None and colon:
-        kind, lower = known
+    def read(self, line: bytes) -> tuple[int, Field]:
+        """Kind and field of a line that holds no control byte but TAB. Raises Refused (RFC 9112 section 5)."""
+        name, colon, value = line.partition(b":")
+        spelling = _SPELLINGS.get(name)
+        if not colon:
+            raise Refused(400, "a header line without a colon, or a folded one")
+        if spelling is None:
+            return self._read_uncommon(name, value)
+        kind, lower, kept = spelling
+        # Of what this strips, only blanks and TABs can be there (gunicorn #3364).
+        entry = kind, (lower, value.strip())
         if kind == HOST:
-            check_authority(value)
-        return kind, (lower, value)
-    if not colon or not name or name.translate(None, TCHAR):
-        # A folded line, too, has no token before its first colon. An empty name hid the fields after it
-        # (CVE-2023-25725); a blank before the colon is RFC 9112 section 5.1.
-        raise Refused(400, "an illegal field name")
-    lower = name.translate(LOWER)
-    if lower != name and lower in _SPELLINGS:
-        return read_field(lower + b":" + value)
-    return UNDERSCORE if b"_" in lower else ORDINARY, (lower, value)
+            check_authority(entry[1][1])
+        if kept and len(line) <= _KEPT_LINE_MAX:
+            if len(self.known) >= _KEPT_MAX:
+                self.known.clear()
+            self.known[line] = entry
+        return entry
+
+    def _read_uncommon(self, name: bytes, value: bytes) -> tuple[int, Field]:
+        lower = name.translate(LOWER, _NOT_TCHAR)
+        if not name or len(lower) != len(name):
+            # A folded line, too, has no token before its first colon. An empty name hid the fields after it
+            # (CVE-2023-25725); a blank before the colon is RFC 9112 section 5.1.
+            raise Refused(400, "an illegal field name")
+        if lower in _SPELLINGS:
+            return self.read(b"%b:%b" % (lower, value))
+        return self._underscore if b"_" in lower else ORDINARY, (lower, value.strip())
 
 
 def check_authority(authority: bytes) -> None:

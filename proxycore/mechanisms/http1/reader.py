@@ -168,7 +168,6 @@ class _Reader:
         """Consume a CR LF at the start of a block; the CR may have been looked at before its LF came."""
         self._at += 2
         self._watch = None
-        self._searched = 0
 
     # ---- content -------------------------------------------------------------------------------------------------
 
@@ -276,7 +275,7 @@ class _Reader:
         block = self._take_block(self._trailer_limits, 0)
         if block is None:
             return None
-        return self._end_content(End(strict.read_trailers(block, self._trailer_limits)))
+        return self._end_content(End(strict.read_trailers(block, self._trailer_limits, self._codec.request_fields)))
 
 
 class RequestReader(_Reader):

@@ -108,44 +108,38 @@ class HeadWatch:
 
 # ---- fields -----------------------------------------------------------------------------------------------------
 
-_SINGLE = {
-    fields.HOST: "more than one Host",
-    fields.LENGTH: "more than one Content-Length",
-}
-
 
 def _read_lines(
     head: bytes, limits: HeadLimits, table: fields.FieldTable
 ) -> tuple[bytes, list[Field], dict[int, bytes]]:
     """The start line; the fields that travel on; and those about framing or this hop, by kind. Raises Refused."""
     lines = head.split(_CRLF)
-    start = lines[0]
-    if (
-        not start
-        or len(head) > limits.size
-        or len(lines) - 3 > limits.fields
-        or len(start) > limits.target
-        or start.translate(None, fields.PLAIN)
-    ):
-        # It may still be valid, with a TAB in it, or with a long method.
-        HeadWatch(limits).look(head)
+    if len(lines) - 3 > limits.fields or len(head) > limits.size:
+        raise Refused(431, "the header section is too large")
     plain: list[Field] = []
     special: dict[int, bytes] = {}
-    try:
-        for line in lines[1:-2]:
-            kind, field = table[line]
-            if not kind:
-                plain.append(field)
-            elif kind not in special:
-                special[kind] = field[1]
-            elif kind in _SINGLE:
-                raise Refused(400, _SINGLE[kind])
-            else:
-                special[kind] += b"," + field[1]
-    except Refused:
-        HeadWatch(limits).look(head)
-        raise
-    return start, plain, special
+    known = table.known.get
+    checked = False
+    for line in lines[1:-2]:
+        entry = known(line)
+        if entry is None:
+            if not checked:
+                # Nothing but TAB may be left: no bare CR or LF, no NUL.
+                if head.translate(None, fields.PLAIN) != _CRLF * (len(lines) - 1):
+                    HeadWatch(limits).look(head)
+                checked = True
+            entry = table.read(line)
+        kind, field = entry
+        if not kind:
+            plain.append(field)
+        elif kind not in special:
+            special[kind] = field[1]
+        elif kind == fields.HOST:
+            raise Refused(400, "more than one Host")
+        else:
+            # Content-Length, too: a list is none, and is refused where the length is read.
+            special[kind] += b"," + field[1]
+    return lines[0], plain, special
 
 
 def _members(value: bytes) -> list[bytes]:
@@ -221,8 +215,13 @@ _VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
 
 def read_request(head: bytes, codec: Codec, limits: HeadLimits, scheme: bytes = b"http") -> RequestHead:
     """Read one whole request head, empty line included, that came over `scheme`. Raises Refused."""
-    line, plain, special = _read_lines(head, limits, codec.request_fields)
-    method, target, version = _request_line(line)
+    try:
+        line, plain, special = _read_lines(head, limits, codec.request_fields)
+        method, target, version = _request_line(line, limits)
+    except Refused:
+        # What was wrong with the bytes as they came, if anything was, comes before what they mean.
+        HeadWatch(limits).look(head)
+        raise
     authority = special.get(fields.HOST)
     if authority is None:
         if version == b"1.1":
@@ -253,7 +252,7 @@ def read_request(head: bytes, codec: Codec, limits: HeadLimits, scheme: bytes = 
     return request
 
 
-def _request_line(line: bytes) -> tuple[bytes, bytes, bytes]:
+def _request_line(line: bytes, limits: HeadLimits) -> tuple[bytes, bytes, bytes]:
     """Method, target and version. Raises Refused (RFC 9112 section 3)."""
     words = line.split(b" ")
     if len(words) != 3:
@@ -268,6 +267,8 @@ def _request_line(line: bytes) -> tuple[bytes, bytes, bytes]:
         _check_method(method)
     if not target or target.translate(None, _TARGET):
         raise Refused(400, "an illegal request target")
+    if len(target) > limits.target:
+        raise Refused(414, "the request target is too long")
     return method, target, version
 
 
@@ -365,8 +366,12 @@ def read_response(head: bytes, codec: Codec, limits: HeadLimits, method: bytes) 
 
     Raises Refused, as what is wrong in a head is wrong on both sides: see `blame_upstream`.
     """
-    line, plain, special = _read_lines(head, limits, codec.response_fields)
-    version, status, reason = _STATUS_LINES.get(line) or _status_line(line)
+    try:
+        line, plain, special = _read_lines(head, limits, codec.response_fields)
+        version, status, reason = _STATUS_LINES.get(line) or _status_line(line)
+    except Refused:
+        HeadWatch(limits).look(head)
+        raise
     headers = Headers.__new__(Headers)
     headers.fields = plain
     response = ResponseHead.__new__(ResponseHead)
@@ -454,7 +459,7 @@ _TRAILERS_DROPPED = frozenset(
 )
 
 
-def read_trailers(block: bytes, limits: HeadLimits) -> list[Field]:
+def read_trailers(block: bytes, limits: HeadLimits, table: fields.FieldTable) -> list[Field]:
     """Read trailers, with the empty line after them. Raises Refused.
 
     Those about framing, routing or the hop are an attack and refused. Those that would authenticate, say who the
@@ -464,9 +469,9 @@ def read_trailers(block: bytes, limits: HeadLimits) -> list[Field]:
     HeadWatch(limits, leading=0).look(block)
     trailers: list[Field] = []
     for line in block.split(_CRLF)[:-2]:
-        kind, field = fields.read_field(line)
+        kind, field = table.read(line)
         if kind not in (fields.ORDINARY, fields.UNDERSCORE) or field[0] == b"trailer":
             raise Refused(400, "a trailer that only a header may be")
-        if not kind and field[0] not in _TRAILERS_DROPPED:
+        if b"_" not in field[0] and field[0] not in _TRAILERS_DROPPED:
             trailers.append(field)
     return trailers
