@@ -312,7 +312,8 @@ class Core:
         """All that is held for connections and exchanges, counted anew. Empty when all have ended."""
         if self._engine.ended:
             self._engine.settle()
-        return count(self._engine, [*self._upstreams.values(), *self._leaving])
+        own = (self._accept_clock.at != inf) + (self._drain_clock.at != inf) + self._names.armed_clocks
+        return count(self._engine, [*self._upstreams.values(), *self._leaving], own_timers=own)
 
     @property
     def is_drained(self) -> bool:

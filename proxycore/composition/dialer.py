@@ -7,6 +7,7 @@ fails, the addresses known before stay in use; only who comes before the first a
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from typing import TYPE_CHECKING
 
 from proxycore.config import Server
@@ -40,6 +41,10 @@ class Name:
             # Looked up as soon as the core's clock runs, so that the first request need not wait.
             self._clock = Timer(engine.timers, self._look_up)
             self._clock.set(engine.now)
+
+    @property
+    def is_armed(self) -> bool:
+        return self._clock is not None and self._clock.at != inf
 
     def rotation(self) -> list[Address]:
         """The addresses in the order to try them: each call begins with the next one, so all get their share."""
@@ -117,6 +122,11 @@ class Names:
             known = () if url.needs_lookup else (url.address,)
             name = self._names[key] = Name(self._engine, url.host, url.port, known)
         return name
+
+    @property
+    def armed_clocks(self) -> int:
+        """Names that will be looked up again by themselves."""
+        return sum(name.is_armed for name in self._names.values())
 
     def keep_only(self, used: set[int]) -> None:
         """Forget the names that no server uses, given the `id` of those that one does."""

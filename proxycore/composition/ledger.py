@@ -41,8 +41,8 @@ class Ledger:
         return ", ".join(held) or "nothing"
 
 
-def count(engine: Engine, upstreams: Iterable[UpstreamState]) -> Ledger:
-    """Walk the tables: slow, and true."""
+def count(engine: Engine, upstreams: Iterable[UpstreamState], *, own_timers: int) -> Ledger:
+    """Walk the tables: slow, and true. `own_timers` are those that belong to the core itself."""
     endpoints = [*engine.endpoints.values()]
     downstreams = [endpoint for endpoint in endpoints if isinstance(endpoint, DownstreamConnection)]
     groups = list(upstreams)
@@ -57,5 +57,5 @@ def count(engine: Engine, upstreams: Iterable[UpstreamState]) -> Ledger:
         buffered=sum(d.held_bytes for d in downstreams) + sum(exchange.held_bytes for exchange in exchanges),
         lookups=len(engine.lookups),
         calls=len(engine.calls),
-        timers=len(engine.timers),
+        timers=len(engine.timers) - own_timers,
     )

@@ -57,6 +57,14 @@ class ListenerPlan:
         return Peer(address, scheme=self.scheme, trusted=self._trusted)
 
 
+def _table(config: Config) -> RouteTable:
+    try:
+        return RouteTable(config.routes)
+    except ValueError as error:
+        # A path that no request can have, or that could be read in two ways: the policy knows, the model doesn't.
+        raise ConfigError([Problem("configuration", None, "routes", str(error))]) from None
+
+
 class RoutePlan:
     """A route with all that it does, compiled."""
 
@@ -126,7 +134,7 @@ class Plan:
         self.unrouted = RoutePlan(self, None)
         self.upstreams: Mapping[str, UpstreamState] = {}
         self.trace: Trace | None = None
-        self._table = RouteTable(config.routes)
+        self._table = _table(config)
         self._routes = [RoutePlan(self, route) for route in config.routes]
         self._date = b""
         self._date_second = -1

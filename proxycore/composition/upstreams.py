@@ -123,11 +123,15 @@ class UpstreamState:
         self._added = 0
         self.budget = RetryBudget(config.retries.budget, engine.now)
         self.servers: list[ServerState] = []
+        self.config = config
+        self.balancer: Balancer = make_balancer(config.balance, engine.random)
         self.reconfigure(config, names)
 
     def reconfigure(self, config: Upstream, names: Names) -> None:
-        """Take a new configuration over. A server that stays keeps its counters and its connections."""
+        """Take a new configuration over. Servers that stay keep their counters and connections, a policy its turns."""
         staying = {(server.config.name, server.config.url): server for server in self.servers}
+        if config.balance != self.config.balance:
+            self.balancer = make_balancer(config.balance, self._engine.random)
         self.config = config
         self.servers = []
         for server_config in config.servers:
@@ -143,7 +147,6 @@ class UpstreamState:
             gone.close_idle()
         self._key = _key_of(config)
         self.budget.share = config.retries.budget
-        self.balancer: Balancer = make_balancer(config.balance, self._engine.random)
         self.balancer.rebuild(self.servers)
         self._follows_load = self.balancer.follows_load
         self.serve_queue()

@@ -41,7 +41,7 @@ def configure(http1: Http1) -> Callable[..., Config]:
     ) -> Config:
         return Config(
             http1=http1,
-            listeners=[Listener(name="web", bind="127.0.0.1:0", **(listener or {}))],
+            listeners=[Listener(**{"name": "web", "bind": "127.0.0.1:0", **(listener or {})})],
             upstreams={"api": Upstream(servers=list(servers), **(upstream or {}))},
             routes=[Route(name="all", upstream="api", **(route or {}))],
             **sections,
