@@ -330,6 +330,9 @@ class UpstreamConnection:
             self._dial_expired()
         elif self.state == "leased" and self._responding:
             self._fail("connection_read_timeout", 504)
+        elif self.state == "leased" and self.wire.is_waiting:
+            # The last of the request still waits in the driver, under the send clock: it isn't sent yet.
+            self._await_head()
         elif self.state == "leased":
             self._fail("http_response_timeout", 504)
 
