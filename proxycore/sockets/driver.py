@@ -14,9 +14,10 @@ are performed. `tell` is the door for all facts that come from outside: it queue
 *Every handle has one last fact*, `connection_lost` or, for a dial that didn't succeed, `connect_failed`; `_lose`
 alone tells it, and it removes the connection from both tables, so that later effects find nothing and are skipped.
 
-*Reading.* A readable connection is read once for each wake-up, with a small buffer until a read comes back
-full. The end of file is told after all bytes before it. After it, or while reading is paused, the connection is
-watched for hang-ups only:
+*Reading.* A readable connection is read once for each wake-up, with a small buffer until a read comes back full,
+and again after something small was sent: what comes next is an answer, whose head is then not the beginning of a
+large piece that must be cut and copied (a quarter of what a 1 MiB response costs). The end of file is told after all
+bytes before it. After it, or while reading is paused, the connection is watched for hang-ups only:
 
 - An error while paused is told at once, and unread bytes are lost with it.
 - The peer's end of file while paused is told at once if nothing stands before it. If unread bytes do, it can't be
@@ -426,6 +427,9 @@ class Driver:
         if connection.waiting is not None:
             connection.waiting.append(data)
             return
+        size = len(data)
+        if size < SMALL:
+            connection.size = SMALL
         try:
             sent = connection.socket.send(data)
         except BlockingIOError:
@@ -433,7 +437,7 @@ class Driver:
         except OSError as error:
             self._sending_failed(connection, error)
             return
-        if sent < len(data):
+        if sent < size:
             connection.waiting = deque((memoryview(data)[sent:],))
             self._watch(connection)
             self._arisen.append((self._machine.writing_paused, (connection.conn,)))
