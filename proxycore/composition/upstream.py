@@ -286,8 +286,12 @@ class UpstreamConnection:
         self._persistent = self._persistent and head.persistent
         self.first_byte_seconds = self._engine.now - self.since
         exchange.response_head(head)
-        if not head.has_content and self.exchange is exchange:
-            self._complete(exchange, [])
+        content = self._reader.take_content() if head.has_content else b""
+        if content is not None and self.exchange is exchange:
+            if content:
+                exchange.response_data(content)
+            if self.exchange is exchange:
+                self._complete(exchange, [])
 
     def _complete(self, exchange: Exchange, trailers: list[Field]) -> None:
         """The response is whole. The lease ends first: what the exchange does next may need this connection."""

@@ -301,3 +301,27 @@ def test_the_repr_tells_the_state() -> None:
     reader.next_event()
     assert repr(reader) == "RequestReader(read_length, buffered=3, left=5, then=read_head)"
     assert "keep" in repr(ResponseReader(reader._codec, max_head=1, max_fields=1, max_trailers=1, max_interim=1))
+
+
+@pytest.mark.parametrize("here", [0, 3, 5, 9])
+def test_content_is_taken_whole_only_when_all_of_it_is_here(here: int) -> None:
+    reader = response_reader()
+    reader.receive(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n" + b"hello and"[:here])
+    assert isinstance(reader.next_event(), ResponseHead)
+    taken = reader.take_content()
+    if here < 5:
+        assert taken is None
+        reader.receive(b"hello"[here:])
+        assert b"".join(piece for piece in iter(reader.next_event, End()) if isinstance(piece, bytes)) == b"hello"
+    else:
+        assert taken == b"hello"
+        assert reader.next_event() is None
+        assert reader.buffered == here - 5
+
+
+def test_chunks_are_never_taken_whole() -> None:
+    reader = response_reader()
+    reader.receive(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n")
+    assert isinstance(reader.next_event(), ResponseHead)
+    assert reader.take_content() is None
+    assert reader.next_event() == b"x"

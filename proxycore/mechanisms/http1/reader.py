@@ -108,6 +108,19 @@ class _Reader:
             self._data += data
         self._at = 0
 
+    def take_content(self) -> bytes | None:
+        """All content of the message whose head came just now, where its length is known and all of it is here.
+
+        Then the message has ended: no piece and no End follows. None otherwise, and nothing is taken. Small
+        messages come whole as a rule, and this is three events in one.
+        """
+        end = self._at + self._left
+        if self._state is not _Reader._read_length or end > len(self._data):
+            return None
+        self._left = 0
+        self._state = self._then
+        return self._cut(self._at, end)
+
     def take_rest(self) -> bytes:
         """Give up the bytes that weren't read: they are a tunnel's. The reader has ended."""
         rest = self._line + bytes(self._data[self._at :])
