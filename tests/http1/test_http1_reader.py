@@ -236,6 +236,15 @@ def test_bytes_before_any_request_are_excess() -> None:
     assert reader.buffered == 1
 
 
+@pytest.mark.parametrize("before", [b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", b"HTTP/1.1 2000 OK\r\n\r\n"])
+def test_nothing_is_expected_of_a_reader_in_mid_response_or_after_a_fault(before: bytes) -> None:
+    reader = response_reader()
+    replay(reader, [before])
+    with pytest.raises(Malformed, match="before the request"):
+        reader.expect(b"GET")
+    assert replay(reader, [OK]) == []
+
+
 def test_interim_heads_are_counted_for_each_request() -> None:
     reader = response_reader()
     for _ in range(3):

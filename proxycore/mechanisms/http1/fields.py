@@ -1,4 +1,4 @@
-"""Field lines: which bytes make one, which fields are about framing or this hop, and a memory for lines.
+"""Which bytes may stand where; which fields are about framing or this hop; and a memory for field lines.
 
 Most lines of a connection, and many of all connections, are the same in each head: User-Agent,
 Accept-Encoding, Server. HTTP/2 has its dynamic table for them (RFC 7541 section 2.3.2); `FieldTable`
@@ -18,6 +18,12 @@ TCHAR = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrs
 
 PLAIN = bytes([*range(0x20, 0x7F), *range(0x80, 0x100)])
 """What may stand in a line without a second look: all but the controls (of which TAB is legal, too)."""
+
+TARGET = bytes(byte for byte in range(0x21, 0x7F) if byte != ord("#"))
+"""The bytes of a request target. More than RFC 3986 allows (browsers send `|`, `{` and `"` as they are, nginx
+and HAProxy pass them), but no blank, no `#` (CVE-2023-45539) and nothing outside ASCII."""
+
+COMMON_METHODS = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"PATCH", b"OPTIONS"))
 
 LOWER = bytes(range(256)).lower()
 
@@ -58,12 +64,11 @@ _COMMON_NAMES = (
     b"X-XSS-Protection traceparent tracestate"
 ).split()
 
-
 COMMON_NAMES = frozenset(name.lower() for name in _COMMON_NAMES)
 
 _NEVER_KEPT = frozenset(
-    b"Authorization Cookie Proxy-Authorization Referer Set-Cookie traceparent tracestate X-Request-ID "
-    b"X-Request-Id".split()
+    b"Authorization Cookie Location Proxy-Authorization Referer Sec-WebSocket-Accept Sec-WebSocket-Key Set-Cookie "
+    b"traceparent tracestate X-Request-ID X-Request-Id".split()
 )
 """Secrets, which nobody but their connection should hold; and what is new in each request."""
 

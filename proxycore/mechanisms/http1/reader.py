@@ -403,9 +403,10 @@ class ResponseReader(_Reader):
     def expect(self, method: bytes, upgrade: bytes | None = None) -> None:
         """A request is being sent: with `method`, and offering the protocol `upgrade`.
 
-        Raises Malformed when bytes are here already, which are no answer to it.
+        Raises Malformed when bytes are here already, which are no answer to it, or when the last response hasn't
+        been read to its end.
         """
-        if self._at < len(self._data):
+        if self._at < len(self._data) or self._state is not ResponseReader._keep:
             self._end()
             raise Malformed("bytes before the request that they would answer")
         self._method = method

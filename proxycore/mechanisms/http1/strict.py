@@ -29,10 +29,6 @@ from proxycore.mechanisms.http1.codec import Codec
 from proxycore.words.errors import Malformed, Refused
 from proxycore.words.messages import ABSENT, UNKNOWN, Field, Headers, RequestHead, ResponseHead
 
-_TARGET = bytes(byte for byte in range(0x21, 0x7F) if byte != ord("#"))
-"""More than RFC 3986 allows (browsers send `|`, `{` and `"` as they are, nginx and HAProxy pass them),
-but no blank, no `#` (CVE-2023-45539) and nothing outside ASCII."""
-
 _FAULT = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?=[^\n])|(?<!\r)\n")
 """A control byte, a CR without its LF, a LF without its CR."""
 
@@ -205,10 +201,8 @@ def _declared(special: dict[int, bytes], version: bytes) -> int:
     return UNKNOWN
 
 
-# ---- heads ------------------------------------------------------------------------------------------------------
+# ---- requests ---------------------------------------------------------------------------------------------------
 
-
-_METHODS = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"PATCH", b"OPTIONS"))
 _VERSIONS = {b"HTTP/1.1": b"1.1", b"HTTP/1.0": b"1.0"}
 _VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
 
@@ -263,9 +257,9 @@ def _request_line(line: bytes, limits: HeadLimits) -> tuple[bytes, bytes, bytes]
         if _VERSION.fullmatch(protocol):
             raise Refused(505, "neither HTTP/1.1 nor HTTP/1.0")
         raise Refused(400, "not a request line")
-    if method not in _METHODS:
+    if method not in fields.COMMON_METHODS:
         _check_method(method)
-    if not target or target.translate(None, _TARGET):
+    if not target or target.translate(None, fields.TARGET):
         raise Refused(400, "an illegal request target")
     if len(target) > limits.target:
         raise Refused(414, "the request target is too long")

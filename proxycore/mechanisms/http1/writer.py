@@ -15,14 +15,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from http import HTTPStatus
 
-from proxycore.mechanisms.http1.fields import COMMON_NAMES, TCHAR
+from proxycore.mechanisms.http1.fields import COMMON_METHODS, COMMON_NAMES, PLAIN, TARGET, TCHAR
 from proxycore.words.messages import ABSENT, UNKNOWN, Field, RequestHead, ResponseHead
 
 _CRLF = b"\r\n"
 _NAME = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
-_TARGET = bytes(byte for byte in range(0x21, 0x7F) if byte != ord("#"))
 _AUTHORITY = bytes(byte for byte in range(0x21, 0x7F) if byte not in b"#/?@\\")
-_VALUE = bytes([0x09, *range(0x20, 0x7F), *range(0x80, 0x100)])
+_VALUE = PLAIN + b"\t"
 
 _OURS_IN_REQUEST = frozenset(
     b"host content-length transfer-encoding connection upgrade te expect keep-alive proxy-connection "
@@ -33,7 +32,6 @@ _OURS_IN_RESPONSE = frozenset(
 )
 _OURS_IN_TRAILERS = _OURS_IN_REQUEST | {b"trailer"}
 
-_METHODS = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"PATCH", b"OPTIONS"))
 _WITH_CONTENT = frozenset((b"POST", b"PUT", b"PATCH"))
 
 
@@ -70,9 +68,9 @@ def request_head(head: RequestHead, extra: Sequence[Field] = ()) -> bytes:
     `persistent` false asks the upstream to close after its response. Raises ValueError.
     """
     method, target, authority, length = head.method, head.target, head.authority, head.length
-    if method not in _METHODS and (not method or method.translate(None, TCHAR)):
+    if method not in COMMON_METHODS and (not method or method.translate(None, TCHAR)):
         raise ValueError(f"no method: {method!r}")
-    if not target or target.translate(None, _TARGET):
+    if not target or target.translate(None, TARGET):
         raise ValueError(f"no request target: {target!r}")
     if authority.translate(None, _AUTHORITY):
         raise ValueError(f"no authority: {authority!r}")
