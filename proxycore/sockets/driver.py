@@ -329,7 +329,7 @@ class Driver:
             self._lose(connection, error_name(number))
         elif not connection.paused or connection.ended or connection.closing:
             if event & (HUNG_UP | FAILED):
-                self._lose(connection, None if connection.waiting is None else "EPIPE")
+                self._lose(connection, None)
         else:
             self._ended_while_paused(connection, event)
 
@@ -505,12 +505,8 @@ class Driver:
 
     def _perform_pause_reading(self, effect: PauseReading) -> None:
         connection = self._connections.get(effect.conn)
-        if connection is None:
-            return
-        connection.paused = True
-        if connection.broken is not None:
-            self._lose(connection, connection.broken)
-        else:
+        if connection is not None:
+            connection.paused = True
             self._watch(connection)
 
     def _perform_resume_reading(self, effect: ResumeReading) -> None:

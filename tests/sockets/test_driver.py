@@ -127,6 +127,10 @@ def open_files() -> int:
     return len(os.listdir("/dev/fd"))
 
 
+def undelayed(world: World, conn: ConnId) -> bool:
+    return bool(world.driver._connections[conn].socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+
 def wake_up(driver: Driver) -> None:
     """Wake up until something is ready: what a client sent takes a moment to arrive."""
     readable, _, _ = select.select([driver], [], [], LIMIT)
@@ -285,7 +289,7 @@ def test_echo(world: World) -> None:
 def test_pieces_sent_one_by_one_arrive_in_order_and_undelayed(world: World) -> None:
     world.start(Recorder())
     client, conn = world.join()
-    assert client.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 0
+    assert undelayed(world, conn)
     world.do(*[Send(conn, bytes([number])) for number in range(200)], Close(conn))
     assert receive_all(client) == bytes(range(200))
 
@@ -304,7 +308,8 @@ def test_a_slow_reader_gets_all_and_the_machine_hears_of_it(world: World) -> Non
     assert received == sent
     told = world.machine.names(conn)[1:]
     assert told[-1] == "writing_resumed"
-    assert set(told[:-1]) == {"writing_paused"}  # told again at each step forward
+    assert set(told[:-1]) == {"writing_paused"}
+    assert len(told) > 3  # told again at each step forward
     assert world.quiet() == 0
 
 
@@ -362,17 +367,17 @@ def test_we_end_and_the_peer_goes_on_writing(world: World) -> None:
     client.sendall(b"more")
     world.told("data_received", conn, b"more")
     client.shutdown(socket.SHUT_WR)
-    world.told("connection_lost", conn, None)  # both have ended: nothing is left
-    assert world.machine.names(conn)[-2:] == ["eof_received", "connection_lost"]
+    wake_up(world.driver)  # both have ended: nothing is left
+    assert world.machine.facts[-2:] == [("eof_received", conn), ("connection_lost", conn, None)]
 
 
 def test_a_connection_that_both_have_ended_is_closed(world: World) -> None:
     world.start(Echo())
     client, conn = world.join()
     client.shutdown(socket.SHUT_WR)
-    world.told("connection_lost", conn, None)
+    wake_up(world.driver)
+    assert world.machine.facts[-2:] == [("eof_received", conn), ("connection_lost", conn, None)]
     assert receive_all(client) == b""
-    assert world.machine.names(conn) == ["accepted", "eof_received", "connection_lost"]
 
 
 def test_end_of_file_is_sent_after_what_waits(world: World) -> None:
@@ -467,6 +472,20 @@ def test_an_answer_before_the_reset_is_heard_although_sending_failed(world: Worl
     assert world.machine.facts[-1][2] in ("EPIPE", "ECONNRESET")
 
 
+def test_an_answer_before_the_reset_is_heard_although_it_is_paused_meanwhile(world: World) -> None:
+    world.start(Recorder())
+    origin, conn = world.join()
+    origin.sendall(b"413")
+    origin.close()
+    world.do(Send(conn, b"x" * 1000))  # answered by a reset
+    world.do(Send(conn, b"x" * 1000), PauseReading(conn))  # fails
+    world.quiet()
+    assert world.quiet() == 0
+    world.do(ResumeReading(conn))
+    world.until(lambda: "connection_lost" in world.machine.names(conn))
+    assert world.machine.bytes_of(conn) == b"413"
+
+
 # ---- pausing ------------------------------------------------------------------------------------------------
 
 
@@ -528,6 +547,18 @@ def test_the_peers_end_while_paused_stays_behind_unread_bytes(world: World) -> N
     assert world.machine.names(conn) == ["accepted", "data_received", "eof_received"]
 
 
+def test_the_peers_end_is_told_in_a_later_pause_once_nothing_stands_before_it(world: World) -> None:
+    world.start(Recorder())
+    client, conn = world.join()
+    world.do(PauseReading(conn))
+    client.sendall(b"unread")
+    client.shutdown(socket.SHUT_WR)
+    world.quiet()
+    world.machine.answer = lambda name, *rest: [PauseReading(conn)] if name == "data_received" else []
+    world.do(ResumeReading(conn))
+    world.told("eof_received", conn)
+
+
 def test_a_reset_after_the_peers_end_while_paused_is_told(world: World) -> None:
     world.start(Recorder())
     client, conn = world.join()
@@ -561,6 +592,7 @@ def test_dialling(world: World) -> None:
     origin, address = target.accept()
     world.sockets += [target, origin]
     assert world.machine.facts == [("connected", 5, address, target.getsockname())]
+    assert undelayed(world, ConnId(5))
     world.do(Send(ConnId(5), b"hello"))
     assert origin.recv(10) == b"hello"
     origin.sendall(b"hi")
@@ -591,6 +623,38 @@ def test_a_dial_that_fails_at_once_is_told_after_the_effects_beside_it(world: Wo
     world.machine.answer = answer
     world.do(Connect(ConnId(50), "/nonexistent/socket"), Send(conn, b"beside"))
     assert world.machine.facts[-1] == ("connect_failed", 50, "ENOENT")
+
+
+def test_a_port_that_would_connect_to_itself_is_refused(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TCP allows it where a dialled port of the ephemeral range is taken for the dial's own end."""
+
+    class Narcissus(socket.socket):
+        def connect(self, address: Any, /) -> None:
+            self.bind(address)
+            super().connect(address)
+
+    target = listen()
+    address = target.getsockname()
+    target.close()
+    world.start(Recorder())
+    monkeypatch.setattr("proxycore.sockets.driver.socket.socket", Narcissus)
+    world.do(Connect(ConnId(5), address))
+    monkeypatch.undo()
+    world.told("connect_failed", 5, "ECONNREFUSED")
+
+
+def test_a_unix_listener_with_a_full_queue_fails_the_dial(world: World, tmp_path: Path) -> None:
+    target = socket.socket(socket.AF_UNIX)
+    target.bind(str(tmp_path / "socket"))
+    target.listen(0)
+    fillers = [socket.socket(socket.AF_UNIX) for _ in range(4)]
+    for filler in fillers:
+        filler.setblocking(False)
+        filler.connect_ex(target.getsockname())
+    world.sockets += [target, *fillers]
+    world.start(Recorder())
+    world.do(Connect(ConnId(5), target.getsockname()))
+    assert world.machine.facts == [("connect_failed", 5, "EAGAIN")]
 
 
 def test_an_aborted_dial(world: World) -> None:
