@@ -8,15 +8,17 @@ from proxycore.words.messages import Field
 class RequestContent:
     """Made for exchanges whose request has content. Sizes are in bytes.
 
-    `waiting` is what has come and no server was given; `is_done` that all has come. What was
+    `waiting` is what has come and no server was given, `filtered` what filters have made of it, in
+    all; `is_done` says that all has come. What was
     given out is kept as long as it is at most `replay_limit` in all, so that `rewind` can put it
     back for another try.
     """
 
-    __slots__ = ("_kept", "_kept_size", "_pieces", "is_done", "replay_limit", "trailers", "waiting")
+    __slots__ = ("_kept", "_kept_size", "_pieces", "filtered", "is_done", "replay_limit", "trailers", "waiting")
 
     def __init__(self) -> None:
         self.waiting = 0
+        self.filtered = 0
         self.is_done = False
         self.trailers: list[Field] = []
         self._pieces: list[bytes] = []

@@ -434,16 +434,21 @@ class Exchange:
 
     def _filter_request_data(self, data: bytes, last: bool) -> bytes | None:
         """Pass a piece through the filters. None if that ended the exchange."""
-        for step in self.route.chain.on_request_data:
-            try:
+        content = self.content
+        assert content is not None
+        try:
+            for step in self.route.chain.on_request_data:
                 result = step(self, data, last)
-            except Exception:
-                self._engine.fault(f"a filter, in exchange {self.id}")
-                result = FAILED
-            if isinstance(result, Reject):
-                self.reject(result)
-                return None
-            data = result
+                if isinstance(result, Reject):
+                    self.reject(result)
+                    return None
+                data = result
+            content.filtered += len(data)
+            _check_length("request", self.request.length, content.filtered, last)
+        except Exception:
+            self._engine.fault(f"a filter, in exchange {self.id}")
+            self.reject(FAILED)
+            return None
         return data
 
     def _keep_content(self, content: RequestContent) -> None:
@@ -530,6 +535,8 @@ class Exchange:
         self._lease = None
         if self.route.chain.on_response_data:
             rest = self._filter_response_data(b"", True)
+            if self._outcome is not None:
+                return
             if rest:
                 self.sent += len(rest)
                 self.downstream.send_data(rest)
@@ -540,6 +547,8 @@ class Exchange:
         try:
             for step in self.route.chain.on_response_data:
                 data = step(self, data, last)
+            if self.response is not None and self.response.has_content:
+                _check_length("response", self.response.length, self.sent + len(data), last)
         except Exception:
             self._engine.fault(f"a filter, in exchange {self.id}")
             self._end(Outcome("refused", "fault"), complete=False)
@@ -761,10 +770,6 @@ class Exchange:
         self.downstream.exchange_ended(complete)
 
     @property
-    def is_over(self) -> bool:
-        return self._outcome is not None
-
-    @property
     def request_is_whole(self) -> bool:
         """Whether the client has sent all of its request."""
         return self.content is None or self.content.is_done
@@ -801,3 +806,9 @@ class Exchange:
             f"Exchange({self.id}, {self.state}, {request.method.decode('latin-1')} {request.target.decode('latin-1')}, "
             f"received={self.received}, sent={self.sent}, retries={self.retries}, lease={self._lease!r})"
         )
+
+
+def _check_length(whose: str, declared: int, passed: int, last: bool) -> None:
+    """Hold filters to the length that was declared: what follows too much or too little is read as another message."""
+    if declared >= 0 and (passed > declared or (last and passed != declared)):
+        raise ValueError(f"filters made {passed} bytes of a {whose}'s {declared}: see Filter about changing lengths")

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import pytest
+
 from proxycore.composition.exchange import Exchange
 from proxycore.composition.filters import (
     Ask,
@@ -208,3 +210,39 @@ def test_every_exchange_is_finished_once(run: Run, configure: Configure) -> None
             answer(proxy)
         assert soon(lambda: len(counting.outcomes) == 5)
     assert counting.outcomes == [Outcome("completed")] * 5
+
+
+def test_a_filter_cannot_tear_content_from_its_length(run: Run, configure: Configure) -> None:
+    class Longer(Filter):
+        def on_response_data(self, exchange: Exchange, data: bytes, last: bool) -> bytes:
+            return data + b"HTTP/1.1 200 OK\r\n" if data else data
+
+    with (
+        origin(answering(response(b"hello"))) as o,
+        run(configure(o.url), [Longer()]) as proxy,
+        client(proxy.port) as c,
+    ):
+        c.send(GET)
+        with pytest.raises((EOFError, ConnectionError)):
+            c.message()
+        assert soon(lambda: bool(proxy.ended))
+        assert proxy.ended[0].outcome == Outcome("refused", "fault")
+        assert "see Filter about changing lengths" in proxy.faults[0].traceback
+        proxy.notices.clear()
+
+
+def test_a_filter_that_raises_costs_one_exchange(run: Run, configure: Configure) -> None:
+    class Broken(Filter):
+        def on_request(self, exchange: Exchange) -> Verdict | None:
+            if exchange.request.target == b"/bad":
+                raise KeyError("oops")
+            return None
+
+    with origin(answering(response(b"x"))) as o, run(configure(o.url), [Broken()]) as proxy:
+        status, _, body = answer(proxy, b"GET /bad HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert status == 500
+        assert b"oops" not in body
+        assert answer(proxy)[2] == b"x"
+        assert soon(lambda: bool(proxy.faults))
+        assert "KeyError" in proxy.faults[0].traceback
+        proxy.notices.clear()
