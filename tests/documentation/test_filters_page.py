@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -171,6 +172,13 @@ def test_footer_leaves_the_answer_to_head_empty(filters: Mapping[str, Any]) -> N
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Type: text/plain\r\n\r\n"
     with origin(answering(head)) as o, proxy(o.url, filters=[filters["Footer"](b"-- us\n")]) as p:
         assert ask(p, method="HEAD")[2] == b""
+
+
+def test_numbered(filters: Mapping[str, Any]) -> None:
+    with origin(echoing) as o, proxy(o.url, filters=[filters["Numbered"]()]) as p:
+        _, _, seen = ask(p, content=b"upload ", method="POST")
+        assert b"transfer-encoding: chunked" in seen
+        assert re.search(rb"upload [0-9a-f]{28}$", seen)
 
 
 def test_fallback(filters: Mapping[str, Any]) -> None:
