@@ -20,7 +20,9 @@ Event = RequestHead | ResponseHead | bytes | End | Refused | Malformed
 
 
 def codecs() -> list[Codec]:
-    return [choose("h11"), choose("httptools")]
+    """Both codecs, or h11 alone where httptools isn't installed."""
+    chosen = [choose("h11"), choose("auto")]
+    return chosen if chosen[1].name != "h11" else chosen[:1]
 
 
 def request_reader(codec: Codec | None = None, scheme: bytes = b"http") -> RequestReader:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import h11
-import httptools
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -145,7 +145,7 @@ def test_no_verdict_on_requests_depends_on_the_codec(data: bytes) -> None:
     for codec in codecs():
         outcomes.append(described(replay(request_reader(codec), [data])))
         assert codec.disagreements == 0
-    assert outcomes[0] == outcomes[1]
+    assert outcomes[0] == outcomes[-1]
 
 
 @given(mutated(responses), st.sampled_from([b"GET", b"HEAD"]), st.sampled_from([None, b"websocket"]))
@@ -154,13 +154,14 @@ def test_no_verdict_on_responses_depends_on_the_codec(data: bytes, method: bytes
     for codec in codecs():
         outcomes.append(described(replay(response_reader(codec, method, upgrade), [data], eof=True)))
         assert codec.disagreements == 0
-    assert outcomes[0] == outcomes[1]
+    assert outcomes[0] == outcomes[-1]
 
 
 class Llhttp:
     """What llhttp itself reads in a request head."""
 
     def __init__(self, head: bytes) -> None:
+        httptools = pytest.importorskip("httptools")
         self.target = b""
         self.fields: list[Field] = []
         self.parser = httptools.HttpRequestParser(self)
@@ -324,7 +325,7 @@ def test_h11_and_we_read_what_is_written_to_a_client(
     assert read_all(client)[0] == content
     assert (client.their_state in (h11.MUST_CLOSE, h11.CLOSED)) == (by_close or not persistent)
 
-    ours, *rest = replay(response_reader(choose("httptools"), method), [data], eof=by_close)
+    ours, *rest = replay(response_reader(choose("auto"), method), [data], eof=by_close)
     assert isinstance(ours, ResponseHead)
     assert (ours.status, ours.headers.fields, ours.has_content) == (status, extra, has_content)
     assert b"".join(piece for piece in rest if isinstance(piece, bytes)) == content
