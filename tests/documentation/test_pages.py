@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,6 +41,15 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert pointed.exists(), f"{name_of(page)} links to {target}"
         if anchor:
             assert anchor in anchors_of(pointed.read_text()), f"{name_of(page)} links to {target}#{anchor}"
+
+
+@pytest.mark.parametrize("binding", ["asyncio", "trio", "gevent"])
+def test_the_program_at_the_top_of_a_binding_works(binding: str, tmp_path: Path, origins: dict[int, int]) -> None:
+    documented = importlib.import_module(f"proxycore_{binding}").__doc__
+    assert documented is not None
+    program = "".join(line[4:] or "\n" for line in documented.splitlines(keepends=True) if line[:4].isspace())
+    with Reader(tmp_path, origins) as reader:
+        reader.follow(write(tmp_path, f"```python\n{program}```\n"))
 
 
 def anchors_of(text: str) -> set[str]:

@@ -2,6 +2,7 @@
 
 A proxy in a program of yours:
 
+    import signal
     import gevent
     from proxycore import Config
     from proxycore_gevent import serve
@@ -9,7 +10,7 @@ A proxy in a program of yours:
     config = Config.reverse_proxy("127.0.0.1:8080", to="http://127.0.0.1:3000")
     with serve(config) as server:
         print("listening on", server.address)
-        gevent.signal_handler(signal.SIGTERM, gevent.spawn, server.drain, timeout=10)
+        gevent.signal_handler(signal.SIGTERM, server.drain, timeout=10)
         server.wait_closed()
 
 Leaving the block closes at once what is left. Nothing global is installed: no monkey-patching (nor is any

@@ -2,6 +2,7 @@
 
 A proxy in a program of yours:
 
+    import signal
     import trio
     from proxycore import Config
     from proxycore_trio import serve
@@ -10,7 +11,7 @@ A proxy in a program of yours:
         config = Config.reverse_proxy("127.0.0.1:8080", to="http://127.0.0.1:3000")
         async with serve(config) as server:
             print("listening on", server.address)
-            with trio.open_signal_receiver(signal.SIGTERM) as signals:
+            with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
                 async for _ in signals:
                     await server.drain(timeout=10)
                     return
