@@ -8,6 +8,7 @@ OK = 0
 BAD_CONFIGURATION = 1
 USAGE = 2
 NOT_STARTED = 3
+DIFFERENT = 4
 INTERRUPTED = 128
 
 MEANINGS = f"""\
@@ -15,7 +16,8 @@ exit codes:
   {OK}    all is well; after SIGTERM or SIGINT: everything in flight was finished
   {BAD_CONFIGURATION}    the configuration is wrong
   {USAGE}    the command line is wrong
-  {NOT_STARTED}    it could not start: an address is taken, a user or an extra is missing
+  {NOT_STARTED}    it could not start: an address is taken, a user, a file or an extra is missing
+  {DIFFERENT}    a replay went otherwise than its recording
   {INTERRUPTED + signal.SIGINT}  cut short by a second SIGINT
   {INTERRUPTED + signal.SIGTERM}  cut short by a second SIGTERM
 """

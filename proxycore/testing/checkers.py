@@ -304,14 +304,14 @@ class Books(Checker):
         leased[id(server)] = leased.get(id(server), 0) + 1
         if connection.state not in ("leased", "tunnel", "dialling"):
             self.violate(f"{connection!r} is {connection.state}, and still leased to {exchange!r}")
-        if exchange.is_over or _lease_of(exchange) is not connection:
+        if exchange._outcome is not None or _lease_of(exchange) is not connection:
             self.violate(f"{connection!r} works for an exchange that doesn't know of it: {exchange!r}")
 
     def _look_at_exchanges(self) -> None:
         core = self._core
         in_flight: dict[int, int] = {}
         for exchange in core._engine.exchanges.values():
-            if exchange.is_over:
+            if exchange._outcome is not None:
                 continue
             if exchange.downstream.wire.lost:
                 self.violate(f"{exchange!r} goes on, and its client is gone")

@@ -269,14 +269,17 @@ Data = bytes | Pattern
 
 
 def accepted(conn: Handle, listener: str = "web", peer: Address = CLIENT) -> Fact:
+    """A client connects."""
     return Fact("accepted", conn, listener, peer, LOCAL)
 
 
 def accept_failed(listener: str = "web", error: str = "EMFILE") -> Fact:
+    """The system could not accept."""
     return Fact("accept_failed", listener, error)
 
 
 def received(conn: Handle, data: bytes) -> Fact:
+    """Bytes arrive."""
     return Fact("data_received", conn, data)
 
 
@@ -296,10 +299,12 @@ def resumed(conn: Handle) -> Fact:
 
 
 def connected(conn: Handle) -> Fact:
+    """A dial succeeds."""
     return Fact("connected", conn, LOCAL, ("10.0.0.1", 8080))
 
 
 def connect_failed(conn: Handle, error: str = "ECONNREFUSED") -> Fact:
+    """A dial fails, or was aborted: its last fact."""
     return Fact("connect_failed", conn, error)
 
 
@@ -309,18 +314,22 @@ def lost(conn: Handle, error: str | None = None) -> Fact:
 
 
 def resolved(lookup: Handle, *addresses: str) -> Fact:
+    """A look-up gives addresses."""
     return Fact("resolved", lookup, addresses)
 
 
 def resolve_failed(lookup: Handle, error: str = "EAI_NONAME") -> Fact:
+    """A look-up fails, or was cancelled."""
     return Fact("resolve_failed", lookup, error)
 
 
 def call_completed(handle: Handle, result: object) -> Fact:
+    """A registered function returns."""
     return Fact("call_completed", handle, result)
 
 
 def call_failed(handle: Handle, error: str) -> Fact:
+    """A registered function raises, or was cancelled."""
     return Fact("call_failed", handle, error)
 
 
@@ -330,6 +339,7 @@ def tick(seconds: float) -> Fact:
 
 
 def reloaded(config: Config) -> Fact:
+    """Another configuration."""
     return Fact("reconfigured", config, None)
 
 
@@ -342,56 +352,67 @@ def drain(seconds: float) -> Fact:
 
 
 def send(conn: Handle, data: Data = anything) -> Expected:
+    """`Send`, with these bytes."""
     return Expected(Send, conn, data)
 
 
 def send_eof(conn: Handle) -> Expected:
+    """`SendEof`."""
     return Expected(SendEof, conn)
 
 
 def close(conn: Handle) -> Expected:
+    """`Close`."""
     return Expected(Close, conn)
 
 
 def abort(conn: Handle) -> Expected:
+    """`Abort`."""
     return Expected(Abort, conn)
 
 
 def pause(conn: Handle) -> Expected:
-    """PauseReading."""
+    """`PauseReading`."""
     return Expected(PauseReading, conn)
 
 
 def resume(conn: Handle) -> Expected:
-    """ResumeReading."""
+    """`ResumeReading`."""
     return Expected(ResumeReading, conn)
 
 
 def connect(conn: Handle, address: Address) -> Expected:
+    """`Connect`."""
     return Expected(Connect, conn, address)
 
 
 def resolve(lookup: Handle, host: str, port: int) -> Expected:
+    """`Resolve`."""
     return Expected(Resolve, lookup, host, port)
 
 
 def call(handle: Handle, name: str, arguments: Mapping[str, Any]) -> Expected:
+    """`Call`."""
     return Expected(Call, handle, name, arguments)
 
 
 def cancel(handle: Handle) -> Expected:
+    """`Cancel`."""
     return Expected(Cancel, handle)
 
 
 def pause_accepting(listener: str = "web") -> Expected:
+    """`PauseAccepting`."""
     return Expected(PauseAccepting, listener)
 
 
 def resume_accepting(listener: str = "web") -> Expected:
+    """`ResumeAccepting`."""
     return Expected(ResumeAccepting, listener)
 
 
 def stop_accepting(listener: str = "web") -> Expected:
+    """`StopAccepting`."""
     return Expected(StopAccepting, listener)
 
 

@@ -168,7 +168,12 @@ def targets_of(config: Config) -> list[Target]:
 
 
 class Simulation:
-    """One run. `simulate` is the usual way to have it; a test may also take it in steps."""
+    """One run. `simulate` is the usual way to have it; a test may also take it in steps.
+
+    `config` is drawn where none is given, and so are the `features` (of `traffic.FEATURES`) and the
+    `targets` of requests, by the routes. `exchanges` is about how many there are. `watch` gives checkers of
+    your own; `core` makes what is driven, such as a `Recorder`.
+    """
 
     def __init__(
         self,
@@ -181,6 +186,7 @@ class Simulation:
         exchanges: int = 150,
         with_digest: bool = False,
         watch: Callable[[Core], Sequence[Checker]] = lambda core: (),
+        core: Callable[..., Any] = Core,
     ) -> None:
         self.seed = seed
         random = Random(seed)
@@ -190,7 +196,7 @@ class Simulation:
         self.random = random
         self.config = config or default_config(random)
         self.exchanges = exchanges
-        self.core = Core(
+        self.core: Core = core(
             self.config,
             now=START,
             wall=WALL,
