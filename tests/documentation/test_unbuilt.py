@@ -1,0 +1,19 @@
+"""README.md says of everything that is refused as not built yet that it isn't there. Goes with `unbuilt`."""
+
+from __future__ import annotations
+
+import re
+
+from proxycore.composition.unbuilt import _ROUTE_KEYS
+from tests.examples.started import ROOT
+
+
+def test_the_readme_tells_what_is_not_there_yet() -> None:
+    readme = (ROOT / "README.md").read_text()
+    section = re.search(r"^## What is not there yet$(.*?)^## ", readme, re.M | re.S)
+    assert section is not None
+    told = section[1].lower()
+    assert [key for key in _ROUTE_KEYS if key.replace("_", " ") not in told] == []
+    assert "admin" in told
+    assert "tls" in told
+    assert "health check" in told
