@@ -26,7 +26,7 @@ from typing import Any
 
 from proxycore.composition.filters import Filter
 from proxycore.composition.plan import Materials
-from proxycore.config import Config, Rate, StatusRange, Table
+from proxycore.config import Config, Rate, Table
 from proxycore.config.kinds import Kind, ListOf, RateOf, TableOf
 from proxycore.config.sections import DERIVED, Option, Section
 from proxycore.config.units import format_rate

@@ -25,8 +25,8 @@ def add_parser(commands: Any) -> None:
     parser: argparse.ArgumentParser = commands.add_parser(
         "explain",
         help="say what happens to a request, and why",
-        description="Put a request through the code that serves, and print each decision with its reason: the listener, "
-        "each route that was tried, rewrites, the server, and what it would be sent. Nothing is dialled.",
+        description="Put a request through the code that serves, and print each decision with its reason: the "
+        "listener, each route that was tried, rewrites, the server, and what it would be sent. Nothing is dialled.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -21,8 +21,8 @@ def add_parser(commands: Any) -> None:
     parser: argparse.ArgumentParser = commands.add_parser(
         "replay",
         help="show a recorded run step by step",
-        description="Tell a core the facts of a recording again, and print each with the effects that come of it. The exit "
-        "code is 4 if they are others than were recorded.",
+        description="Tell a core the facts of a recording again, and print each with the effects that come of it. The "
+        "exit code is 4 if they are others than were recorded.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
