@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
 
-from tests.examples.started import ask, example
+from tests.examples.started import ENVIRONMENT, ROOT, ask, example
 
 ANYWHERE = "127.0.0.1:0"
 
@@ -82,3 +84,10 @@ def test_forward_auth(origins: dict[str, str]) -> None:
         assert ask(served["gone"].url(), authorization="Bearer x")[0] == 503
         for program in served.values():
             program.stop()
+
+
+def test_tested() -> None:
+    """A user's own test suite, run as the user runs it."""
+    suite = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "examples/tested"]
+    done = subprocess.run(suite, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
