@@ -107,7 +107,10 @@ class Core:
         engine.now = now
         endpoint = engine.endpoints.get(conn)
         if endpoint is not None:
-            endpoint.wire.writing_paused()
+            try:
+                endpoint.wire.writing_paused()
+            except Exception:
+                self._fault(endpoint)
         self._enter(conn, now)
         return self._leave()
 

@@ -5,7 +5,8 @@ begins an exchange, content goes to the exchange, and while an exchange runs who
 what else has come waits in the reader (it is pipelined) and reading stops at `limits.buffer`. When
 the exchange has ended, `exchange_ended` decides between keeping the connection, lingering and
 closing, and `_advance` goes on from there: in a loop, not by recursion, so that a thousand
-pipelined requests take no more stack than one.
+pipelined requests take no more stack than one. Nor do they take all the time: after `STEPS` of
+them, or when their answers fill the buffer, it goes on in a later fact, and others have their turn.
 
 Each wait has its clock: `request_head` is absolute, from the first byte to the end of the head, so
 that dripping bytes buys no time; `request_body` runs between two reads, and beside it
@@ -21,7 +22,7 @@ from proxycore.composition.exchange import Exchange
 from proxycore.composition.tables import DOWNSTREAM
 from proxycore.composition.tunnel import Tunnel
 from proxycore.composition.wire import Wire
-from proxycore.mechanisms.gates import BUFFER, HELD, PEER_SLOW
+from proxycore.mechanisms.gates import BUFFER, HELD, PEER_SLOW, TURN
 from proxycore.mechanisms.http1 import writer
 from proxycore.mechanisms.timers import Timer
 from proxycore.words.errors import Refused
@@ -33,6 +34,12 @@ if TYPE_CHECKING:
     from proxycore.composition.engine import Engine
     from proxycore.composition.plan import ListenerPlan
     from proxycore.policies.forwarding import Peer
+
+STEPS = range(16)
+"""Requests that we answer ourselves, or pieces of content, that are used in one fact."""
+
+TURN_SECONDS = 0.001
+"""After so many, the others have the time that they take in a millisecond, or one turn each if that is longer."""
 
 LINGER_BYTES = 256 * 1024
 """What is read and discarded at most after an early answer, before the connection is closed all the same."""
@@ -54,12 +61,14 @@ class DownstreamConnection:
         "_engine",
         "_exchange",
         "_half_closed",
+        "_held_since",
         "_listener",
         "_persistent",
         "_reader",
         "_reading_body",
         "_served",
         "_since",
+        "_turn",
         "is_draining",
         "listener",
         "peer",
@@ -78,6 +87,7 @@ class DownstreamConnection:
         self._exchange: Exchange | None = None
         self._clock = Timer(engine.timers, self._expired)
         self._clock.set(engine.now + engine.plan.timeouts.request_head)
+        self._turn: Timer | None = None
         self._advancing = False
         self._reading_body = False
         self._chunked = False
@@ -87,6 +97,7 @@ class DownstreamConnection:
         self._discarded = 0
         self._body_since = 0.0
         self._body_received = 0
+        self._held_since: float | None = None
         self._since = engine.now
         self.is_draining = False
 
@@ -113,6 +124,8 @@ class DownstreamConnection:
             if self._listener.may_half_close and exchange.request_is_whole:
                 return
             exchange.client_left()
+        elif self._listener.may_half_close and self.wire.is_gated:
+            return  # requests are here that wait for their turn, or for room for their answers
         elif state != "closing":
             self._close()
 
@@ -120,6 +133,8 @@ class DownstreamConnection:
         exchange = self._exchange
         self.state = DOWNSTREAM[self.state]["lose"]
         self._clock.drop()
+        if self._turn is not None:
+            self._turn.drop()
         self._engine.downstream_count -= 1
         self._exchange = None
         if exchange is not None:
@@ -161,9 +176,12 @@ class DownstreamConnection:
         self._advancing = True
         reader = self._reader
         try:
-            while True:
+            for step in STEPS:
                 if self._exchange is None:
                     if self.state not in ("idle", "head"):
+                        break
+                    if step and self.wire.unsent >= self._engine.plan.limits.buffer:
+                        self._wait_for_turn()
                         break
                     if self.wire.is_blocked:
                         # A client that asks and asks, and doesn't read: it gets no more until it does.
@@ -182,10 +200,23 @@ class DownstreamConnection:
                     if reader.buffered >= self._engine.plan.limits.buffer:
                         self.wire.shut(BUFFER)
                     break
+            else:
+                self._wait_for_turn()
         except Refused as refused:
             self._refused(refused)
         finally:
             self._advancing = False
+
+    def _wait_for_turn(self) -> None:
+        """Much was used, and there may be more: others come first, and nothing is read meanwhile."""
+        if self._turn is None:
+            self._turn = Timer(self._engine.timers, self._take_turn)
+        self._turn.set(self._engine.now + TURN_SECONDS)
+        self.wire.shut(TURN)
+
+    def _take_turn(self) -> None:
+        self.wire.open(TURN)
+        self._advance()
 
     def _await_head(self) -> None:
         """Nothing whole is here: the idle clock runs, or the head's, which later bytes don't push on."""
@@ -323,19 +354,29 @@ class DownstreamConnection:
             self._close()
 
     def hold_request(self) -> None:
-        if self.wire.shut(HELD):
+        if self._held_since is None:
+            self._held_since = self._engine.now
             self._clock.clear()
-            self._body_since -= self._engine.now
+            self.wire.shut(HELD)
 
     def release_request(self) -> None:
-        if self.wire.open(HELD) and self._reading_body and self._exchange is not None:
-            self._body_since += self._engine.now
+        if self._held_since is None:
+            return
+        self._body_since += self._engine.now - self._held_since
+        self._held_since = None
+        self.wire.open(HELD)
+        if self._reading_body and self._exchange is not None:
             self._clock.set(self._engine.now + self._exchange.timeouts.request_body)
+
+    def _let_go(self) -> None:
+        """Whatever the exchange wanted of the client's reading is over."""
+        self._held_since = None
+        self.wire.open(BUFFER | HELD)
 
     def start_tunnel(self, head: ResponseHead) -> None:
         self.state = DOWNSTREAM[self.state]["upgrade"]
         self._clock.clear()
-        self.wire.open(BUFFER | HELD)
+        self._let_go()
         assert self._exchange is not None
         self._write_head(self._exchange.request, head)
         rest = self._reader.take_rest()
@@ -360,7 +401,7 @@ class DownstreamConnection:
         self.state = DOWNSTREAM[self.state]["keep"]
         self._clock.set(self._engine.now + self._engine.plan.timeouts.idle)
         if self.wire.is_gated:
-            self.wire.open(BUFFER | HELD)
+            self._let_go()
         if self._reader.buffered or self._half_closed:
             self._advance()
 

@@ -48,6 +48,7 @@ class Wire:
     __slots__ = (
         "_clock",
         "_engine",
+        "_flushed",
         "_gate",
         "_leaving",
         "_owner",
@@ -68,6 +69,7 @@ class Wire:
         self._engine = engine
         self._owner = owner
         self._pieces: list[bytes] = []
+        self._flushed = 0
         self._gate = Gate()
         self._watermark = Watermark(limit)
         self._leaving: list[Exchange] | None = None
@@ -77,6 +79,11 @@ class Wire:
     def leaving(self) -> Sequence[Exchange]:
         """The exchanges that have ended and whose last bytes wait."""
         return self._leaving or ()
+
+    @property
+    def unsent(self) -> int:
+        """Bytes written during this fact and not yet turned into effects."""
+        return sum(map(len, self._pieces))
 
     def write(self, data: bytes) -> None:
         pieces = self._pieces
@@ -94,10 +101,15 @@ class Wire:
             return
         self._pieces = []
         if len(pieces) == 1:
-            self._engine.effects.append(Send(self.conn, pieces[0]))
+            piece = pieces[0]
+            self._flushed = len(piece)
+            self._engine.effects.append(Send(self.conn, piece))
         elif max(map(len, pieces)) < WHOLE:
-            self._engine.effects.append(Send(self.conn, b"".join(pieces)))
+            piece = b"".join(pieces)
+            self._flushed = len(piece)
+            self._engine.effects.append(Send(self.conn, piece))
         else:
+            self._flushed = sum(map(len, pieces))
             self._engine.effects += [Send(self.conn, piece) for piece in _join_small(pieces)]
 
     def send_eof(self) -> None:
@@ -132,10 +144,12 @@ class Wire:
 
     def writing_paused(self) -> None:
         self.is_waiting = True
-        self._watermark.writing_paused()
         if self._clock is None:
             self._clock = Timer(self._engine.timers, self._owner.send_expired)
         self._clock.set(self._engine.now + self._engine.plan.timeouts.send)
+        if self._watermark.writing_paused(self._flushed):
+            self.is_blocked = True
+            self._owner.blocked()
 
     def writing_resumed(self) -> None:
         self.is_waiting = self.is_blocked = False

@@ -24,7 +24,10 @@ PEER_SLOW: Final = 2
 HELD: Final = 4
 """The exchange waits for a verdict, a server or a connection, and has all that it may keep meanwhile."""
 
-_NAMES = ((BUFFER, "BUFFER"), (PEER_SLOW, "PEER_SLOW"), (HELD, "HELD"))
+TURN: Final = 8
+"""What was read is more than is used at once: the other connections have their turn first."""
+
+_NAMES = ((BUFFER, "BUFFER"), (PEER_SLOW, "PEER_SLOW"), (HELD, "HELD"), (TURN, "TURN"))
 
 
 class Gate:
@@ -61,9 +64,9 @@ class Gate:
 class Watermark:
     """How much was sent on a connection since the kernel refused bytes, and whether that is too much.
 
-    While the kernel takes all, nothing is counted. `waiting` is in bytes; what had been sent
-    before the driver told `writing_paused` isn't in it. `is_full` is the state that `sent` and
-    `writing_resumed` tell the changes of. `limit` is in bytes, `inf` for none.
+    While the kernel takes all, nothing is counted. `waiting` is in bytes, and never less than what
+    really waits. `is_full` is the state that `sent`, `writing_paused` and `writing_resumed` tell
+    the changes of. `limit` is in bytes, `inf` for none.
     """
 
     __slots__ = ("is_full", "is_paused", "limit", "waiting")
@@ -84,9 +87,15 @@ class Watermark:
         self.is_full = True
         return True
 
-    def writing_paused(self) -> None:
-        """The driver told so: begin to count."""
+    def writing_paused(self, refused: int) -> bool:
+        """The driver told so: begin to count, with the last piece, of which some was `refused`, perhaps all.
+
+        True if that reached the limit: shut the gate of who feeds it.
+        """
+        if self.is_paused:
+            return False
         self.is_paused = True
+        return self.sent(refused)
 
     def writing_resumed(self) -> bool:
         """The driver told so: nothing waits. True if it had been full: open the gate of who feeds it."""

@@ -40,15 +40,22 @@ def test_a_gate_shows_why_it_is_shut() -> None:
     assert repr(gate) == "Gate(shut: BUFFER | PEER_SLOW)"
 
 
-@given(st.integers(1, 50), st.lists(st.one_of(st.integers(0, 30), st.sampled_from(["paused", "resumed"])), max_size=60))
-def test_a_watermark_adds_up_what_was_sent_while_paused(limit: int, facts: list[int | str]) -> None:
+FACTS = st.one_of(st.integers(0, 30), st.tuples(st.integers(0, 30)), st.just("resumed"))
+
+
+@given(st.integers(1, 50), st.lists(FACTS, max_size=60))
+def test_a_watermark_adds_up_what_was_refused_and_sent_behind_it(
+    limit: int, facts: list[int | tuple[int] | str]
+) -> None:
     watermark = Watermark(limit)
     since_pause: list[int] | None = None
     for fact in facts:
         full = since_pause is not None and sum(since_pause) >= limit
-        if fact == "paused":
-            watermark.writing_paused()
-            since_pause = since_pause if since_pause is not None else []
+        if isinstance(fact, tuple):
+            (refused,) = fact
+            is_new = since_pause is None
+            since_pause = [refused] if since_pause is None else since_pause
+            assert watermark.writing_paused(refused) is (is_new and refused >= limit)
         elif fact == "resumed":
             assert watermark.writing_resumed() is full
             since_pause = None
@@ -64,7 +71,7 @@ def test_a_watermark_adds_up_what_was_sent_while_paused(limit: int, facts: list[
 
 def test_a_watermark_without_a_limit_is_never_full() -> None:
     watermark = Watermark(inf)
-    watermark.writing_paused()
+    assert not watermark.writing_paused(1 << 40)
     assert not watermark.sent(1 << 40)
     assert not watermark.writing_resumed()
 
@@ -72,8 +79,8 @@ def test_a_watermark_without_a_limit_is_never_full() -> None:
 def test_a_watermark_shows_its_state() -> None:
     watermark = Watermark(10)
     assert repr(watermark) == "Watermark(flowing, 0/10)"
-    watermark.writing_paused()
-    watermark.sent(4)
+    watermark.writing_paused(1)
+    watermark.sent(3)
     assert repr(watermark) == "Watermark(paused, 4/10)"
     watermark.sent(6)
     assert repr(watermark) == "Watermark(full, 10/10)"

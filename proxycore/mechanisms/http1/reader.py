@@ -45,6 +45,9 @@ chunk may cost 16 bytes and twice its size; what is above adds up, what is below
 
 _OVERHEAD_FREE = 16
 
+_CHUNKS_AT_ONCE = 128
+"""Chunks that are joined into one piece, however many lie in the block: what a peer makes us do at once is bounded."""
+
 
 class _Reader:
     """What requests and responses share: the buffer, and content."""
@@ -215,7 +218,7 @@ class _Reader:
         data = self._data
         pieces: list[tuple[int, int]] = []
         try:
-            while self._left or self._begin_chunk():
+            while len(pieces) < _CHUNKS_AT_ONCE and (self._left or self._begin_chunk()):
                 at = self._at
                 taken = min(self._left, len(data) - at)
                 if not taken:
