@@ -3,6 +3,8 @@
 A proxy in a program of yours:
 
     import signal
+    import signal
+
     import gevent
     from proxycore import Config
     from proxycore_gevent import serve
