@@ -187,8 +187,12 @@ class UpstreamConnection:
 
     def resume_response(self) -> None:
         self.wire.open(PEER_SLOW)
-        if self._responding and self.exchange is not None:
+        if self.exchange is None:
+            return
+        if self._responding:
             self._clock.set(self._engine.now + self.exchange.timeouts.response_body)
+        elif self._request_done:
+            self._await_head()
 
     def send_raw(self, data: bytes) -> None:
         self.wire.write(data)

@@ -287,6 +287,8 @@ class Books(Checker):
                     self.violate(f"{server!r} counts leases that are not there, or too few")
                 if server.connections != open_connections.pop(id(server), 0) + waiting:
                     self.violate(f"{server!r} counts connections that are not there, or too few")
+                if server.active > server.max_connections:
+                    self.violate(f"{server!r} has more leases than its max_connections")
         if downstreams != engine.downstream_count:
             self.violate(f"{engine.downstream_count} downstream connections are counted, {downstreams} are there")
         self._look_at_exchanges()

@@ -55,6 +55,9 @@ READ_MAX = 64 * 1024
 BYTES_MAX = 400
 """How many bytes travel each by itself: enough for a head."""
 
+LOOKUP_PATIENCE = 20.0
+"""Seconds after which a look-up that nobody answers fails, as the system's resolver has it."""
+
 CANCELLED = "ECANCELED"
 LOCAL: Address = ("127.0.0.1", 80)
 
@@ -270,7 +273,7 @@ class Network:
     """Drives `machine`. Give it peers with `connect` and `hosts`, then `run` it.
 
     `hosts` are the addresses that can be dialled; what isn't there refuses. `names` are what
-    look-ups give: addresses, an error's name, or None for no answer ever. `calls` are the functions that
+    look-ups give: addresses, an error's name, or None for no answer (it fails after `LOOKUP_PATIENCE`). `calls` are the functions that
     filters ask for: they return a result or raise. `out_of_files` makes accepting and dialling fail with
     EMFILE. `on_notices` gets the machine's notices. Raises whatever an observer raises.
     """
@@ -743,7 +746,9 @@ class Network:
     def _resolve(self, effect: Resolve) -> None:
         self._asked[effect.lookup] = "lookup"
         answer = self.names.get(effect.host, "EAI_NONAME")
-        if answer is not None:
+        if answer is None:
+            self.after(LOOKUP_PATIENCE, self._answer_lookup, effect.lookup, "EAI_AGAIN")
+        else:
             self.after(self._delay(), self._answer_lookup, effect.lookup, answer)
 
     def _answer_lookup(self, lookup: LookupId, answer: Sequence[str] | str) -> None:

@@ -81,6 +81,7 @@ class Client(Peer):
         self._expected = b""
         self._tunnel: Scene | None = None
         self._is_opened = False
+        self.is_deaf = False
         stage.clients.append(self)
         for scene in scenes:
             stage.scenes[scene.nonce] = scene
@@ -128,6 +129,18 @@ class Client(Peer):
         else:
             self.link.close()
         self._over()
+
+    def go_deaf(self) -> None:
+        """Read nothing any more, and never leave: the proxy has to end it."""
+        for scene in self.scenes:
+            scene.excuses["its client doesn't read"] = None
+        self.is_deaf = True
+        self.link.pause()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing will come of it any more. Who doesn't read doesn't see that the proxy has gone."""
+        return self.is_over or (self.is_deaf and self.link.is_lost)
 
     def _send_more(self) -> None:
         while self._next < len(self.scenes) and len(self._waiting) < self._depth and not self.is_half_closed:
@@ -539,7 +552,7 @@ class OriginConnection(Peer):
         scene = self._scene
         assert scene is not None
         self._try = None
-        if scene.reply.closes or scene.reply.framing == "close":
+        if scene.reply.closes or (scene.reply.framing == "close" and scene.method != b"HEAD"):
             self.link.close()
             self._over()
             return

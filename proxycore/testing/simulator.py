@@ -322,10 +322,14 @@ class Simulation:
         client = Client(self.stage, scenes, depth=depth, patience=patience)
         link = self.network.connect(listener, client)
         if playwright.has("slow_readers", 0.2):
-            link.read_rate = random.choice((20_000.0, 100_000.0)) if calm else random.choice((200.0, 5_000.0, 50_000.0))
+            link.read_rate = (
+                random.choice((20_000.0, 100_000.0)) if calm else random.choice((1_000.0, 5_000.0, 50_000.0))
+            )
         self.verdicts.connected(client, listener)
         if playwright.has("leaving", 0.2, calm):
             self.network.after(random.choice((0.01, 0.3, 2.0)) * random.random(), client.leave, _how(random))
+        if playwright.has("deaf_clients", 0.15, calm):
+            self.network.after(random.random(), client.go_deaf)
         if playwright.has("half_close", 0.15, calm):
             self.network.after(random.random(), client.leave, "eof")
 
@@ -333,8 +337,8 @@ class Simulation:
         clients, network = self.stage.clients, self.network
         end = network.now + PATIENCE
         network.run(network.now + 20.0)
-        network.run(end, stop=lambda: all(client.is_over for client in clients))
-        hanging = [client for client in clients if not client.is_over]
+        network.run(end, stop=lambda: all(client.is_done for client in clients))
+        hanging = [client for client in clients if not client.is_done]
         if hanging:
             scenes = "\n".join(str(scene) for client in hanging[:3] for scene in client.scenes)
             raise Violation("liveness", f"{len(hanging)} clients wait for ever, such as {hanging[0].link!r}:\n{scenes}")

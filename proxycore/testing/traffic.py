@@ -36,6 +36,7 @@ FEATURES = (
     # what goes wrong
     "leaving",
     "half_close",
+    "deaf_clients",
     "bad_requests",
     "stalled_requests",
     "cut",

@@ -125,7 +125,10 @@ class Verdicts(Checker):
             is_closed = is_closed or self._closes(scene)
 
     def _was_seen(self, scene: Scene) -> bool:
-        return any(notice.target.endswith(b"?n=" + scene.nonce) for notice in self._endings.ended.values())
+        """Whether the core took it up, and did not cut it at the drain's deadline."""
+        mark = b"?n=" + scene.nonce
+        notices = [notice for notice in self._endings.ended.values() if notice.target.endswith(mark)]
+        return any(notice.outcome.cause != "drained" for notice in notices)
 
     def _closes(self, scene: Scene) -> bool:
         """Whether the connection may well end after this scene."""
@@ -136,6 +139,8 @@ class Verdicts(Checker):
 
     def _judge_tries(self, scene: Scene) -> None:
         tries = scene.tries
+        if tries and scene.fault in ("bad_head", "too_long"):
+            self.violate(f"an origin got what should have been refused: {scene}")
         if len(tries) > 1 and not scene.is_idempotent:
             self.violate(f"{scene.method.decode()} was sent {len(tries)} times: {scene}")
 
@@ -192,7 +197,7 @@ class Verdicts(Checker):
         answer = scene.answer
         is_whole = answer is not None and answer.is_complete
         left = client.has_left or client.was_reset or "the client left" in scene.excuses
-        if cause == "completed" and not is_whole and not left and not scene.upgrades:
+        if cause == "completed" and not (is_whole or left or client.is_deaf or scene.upgrades):
             self.violate(f"it is said to be completed, and the client has no whole answer: {scene}")
         if cause == "client_left" and not left:
             self.violate(f"the client is said to have left, and is there: {scene}")

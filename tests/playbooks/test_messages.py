@@ -17,7 +17,11 @@ from proxycore.testing.playbook import (
     exchange_ended,
     lost,
     nothing,
+    pause,
+    paused,
     received,
+    resume,
+    resumed,
     send,
     send_eof,
     starting,
@@ -165,6 +169,21 @@ def test_a_server_that_says_nothing_is_a_504() -> None:
             send(client, containing(b"HTTP/1.1 504 ", b"error=http_response_timeout")),
             exchange_ended("timed_out", "response_head"),
         ),
+    )
+
+
+def test_a_server_that_says_nothing_is_a_504_also_where_its_client_was_slow_before() -> None:
+    client, server = Handle("client"), Handle("server")
+    Playbook(config(timeouts=Timeouts(response_head=5), limits=Limits(buffer=1024))).run(
+        *leased(client, server),
+        received(client, GET) >> nothing,
+        received(server, b"HTTP/1.1 200 OK\r\nContent-Length: 1500\r\n\r\n" + b"x" * 1500)
+        >> (send(client), send(server, GET_OUT), exchange_ended("completed")),
+        paused(client) >> pause(server),
+        resumed(client) >> resume(server),
+        tick(4.9) >> nothing,
+        tick(0.2)
+        >> (abort(server), send(client, containing(b"HTTP/1.1 504 ")), exchange_ended("timed_out", "response_head")),
     )
 
 
