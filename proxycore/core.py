@@ -66,6 +66,7 @@ class Core:
         self._paused_listeners: dict[str, None] = {}
         self._accept_clock = Timer(engine.timers, self._resume_accepting)
         self._drain_clock = Timer(engine.timers, self._end_drain)
+        self._effects_clock = Timer(engine.timers, _do_nothing)
         self._take(config, materials or Materials())
 
     # ---- facts
@@ -291,11 +292,9 @@ class Core:
 
     def take_notices(self, now: float) -> list[Notice]:
         """What happened since the last time; call it after each batch of facts. See `notices_dropped`."""
-        engine = self._engine
-        engine.now = now
-        if engine.ended:
-            engine.settle()
-        return engine.take_notices()
+        self._engine.now = now
+        self._settle()
+        return self._engine.take_notices()
 
     def watch(self, kinds: Collection[Kind]) -> None:
         """Build notices of these kinds from now on, and no others."""
@@ -313,9 +312,9 @@ class Core:
 
     def ledger(self) -> Ledger:
         """All that is held for connections and exchanges, counted anew. Empty when all have ended."""
-        if self._engine.ended:
-            self._engine.settle()
-        own = (self._accept_clock.at != inf) + (self._drain_clock.at != inf) + self._names.armed_clocks
+        self._settle()
+        clocks = (self._accept_clock, self._drain_clock, self._effects_clock)
+        own = sum(clock.at != inf for clock in clocks) + self._names.armed_clocks
         return count(self._engine, [*self._upstreams.values(), *self._leaving], own_timers=own)
 
     @property
@@ -336,6 +335,14 @@ class Core:
         if endpoint is None and conn:
             engine.stale_facts += 1
         return endpoint
+
+    def _settle(self) -> None:
+        """Conclude exchanges in a query. What a filter then wants done leaves with the next fact, so ask for one."""
+        engine = self._engine
+        if engine.ended:
+            engine.settle()
+            if engine.effects or engine.dirty:
+                self._effects_clock.set(engine.now)
 
     def _leave(self) -> Sequence[Effect]:
         return self._engine.collect()
@@ -408,3 +415,7 @@ class Core:
             self._clients.pop(client, None)
         if self._paused_listeners and self._accept_clock.at == inf:
             self._resume_accepting()
+
+
+def _do_nothing() -> None:
+    """That the time has come is enough: `timer_expired` returns the effects that wait."""

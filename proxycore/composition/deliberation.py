@@ -99,6 +99,8 @@ class Deliberation:
             self._wait_for(SignalHold(self, exchange, self._engine, verdict))
         elif isinstance(verdict, NeedBody):
             return self._need_content(verdict)
+        else:
+            return self._obey(self._guarded(partial(_refuse_to_guess, verdict)))
         return False
 
     def _need_content(self, need: NeedBody) -> bool:
@@ -113,3 +115,7 @@ class Deliberation:
     def _wait_for(self, hold: Hold) -> None:
         self._hold = hold
         self._exchange.state = EXCHANGE[self._exchange.state]["hold"]
+
+
+def _refuse_to_guess(verdict: object) -> Verdict | None:
+    raise TypeError(f"a filter answered with {verdict!r}, which is no verdict")

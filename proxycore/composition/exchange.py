@@ -38,7 +38,7 @@ from proxycore.policies.paths import NormalPath, normalise
 from proxycore.policies.retrying import ANSWERED, kind_of, may_resend, may_resend_stale
 from proxycore.policies.trace import Trace
 from proxycore.words.errors import Failure, Outcome, Refused
-from proxycore.words.messages import UNKNOWN, Field, Headers, RequestHead, ResponseHead
+from proxycore.words.messages import ABSENT, UNKNOWN, Field, Headers, RequestHead, ResponseHead
 
 if TYPE_CHECKING:
     from proxycore.composition.engine import Engine
@@ -77,6 +77,7 @@ _SORRY = {
 """What a client is told of a failure upstream: nothing of the inside."""
 
 _COMPLETED = Outcome("completed")
+_FAULT = Outcome("refused", "fault")
 
 
 class DownstreamSide(Protocol):
@@ -196,6 +197,11 @@ class Exchange:
         return told or f"{self._engine.request_id_prefix}{self.id:012x}"
 
     @property
+    def listener(self) -> str:
+        """The name of the listener that the request came in by."""
+        return self.downstream.listener
+
+    @property
     def tls_subject(self) -> str:
         """Subject of the client's certificate."""
         return ""
@@ -245,6 +251,9 @@ class Exchange:
 
     def _choose_route(self) -> None:
         try:
+            if self.plan.chain.on_request:
+                # A filter may have changed the target, and what is decided on is what will be sent.
+                self.path = normalise(self.request.target)
             route = self.plan.find_route(self)
         except Refused as refused:
             return self.refuse(refused, "path")
@@ -270,9 +279,10 @@ class Exchange:
             return self._answer_by_route()
         upstream = self._upstream_state
         if upstream is None:
-            upstream = self._upstream_state = self.plan.upstreams.get(self.upstream)
-            if upstream is None:
-                self._engine.fault(f"exchange {self.id}: no upstream is named {self.upstream!r}")
+            try:
+                upstream = self._upstream_state = self.plan.upstreams[self.upstream]
+            except KeyError:
+                self._engine.fault(f"the upstream that a filter named, in exchange {self.id}")
                 return self.reject(FAILED)
             if upstream.in_flight >= upstream.config.max_exchanges:
                 self._upstream_state = None
@@ -286,7 +296,9 @@ class Exchange:
             self.state = EXCHANGE[self.state]["queue"]
             if self.queued is None:
                 self.queued = 0.0
-                end = self.began + self.timeouts.exchange
+            end = self.began + self.timeouts.exchange
+            if self._clock is None or self._clock.at >= end:
+                # Each wait has its end; that of one which `room` has only interrupted stays.
                 self._set_clock(min(self._engine.now + upstream.config.queue_timeout, end))
         elif isinstance(lease, Failure):
             self._give_up(self._failure or lease)
@@ -374,6 +386,9 @@ class Exchange:
             return self.reject(FAILED)
         if self.content is not None:
             self._send_content(self.content, lease)
+        if self.downstream.wire.is_blocked:
+            # The response before this one, to the same client, hasn't left yet.
+            lease.pause_response()
 
     def _rewritten(self) -> bytes:
         """What the server is asked for where the route says so; else it is what the client asked for, byte for byte."""
@@ -470,11 +485,15 @@ class Exchange:
         self.downstream.release_request()
 
     def downstream_blocked(self) -> None:
-        if self._lease is not None:
+        if self.tunnel is not None:
+            self.tunnel.client_blocked()
+        elif self._lease is not None and self.state != "connecting":
             self._lease.pause_response()
 
     def downstream_unblocked(self) -> None:
-        if self._lease is not None:
+        if self.tunnel is not None:
+            self.tunnel.client_unblocked()
+        elif self._lease is not None and self.state != "connecting":
             self._lease.resume_response()
 
     # ---- the response, from the upstream side
@@ -492,7 +511,7 @@ class Exchange:
         self.first_byte = lease.first_byte_seconds
         if self.route.retry_statuses and head.status in self.route.retry_statuses:
             failure = self._status_failure(head.status)
-            if self._can_resend(failure):
+            if lease.server.upstream.has_another(self) and self._can_resend(failure):
                 self._drop_lease()
                 return self._try_again(failure)
         self.state = EXCHANGE[self.state]["respond"]
@@ -508,7 +527,7 @@ class Exchange:
                 instead = step(self, head)
                 if instead is not None:
                     self._drop_lease()
-                    return self._send_answer(instead.head, instead.body, _COMPLETED)
+                    return self._send_answer(instead.head.copy(), instead.body, _COMPLETED)
             self.downstream.send_head(head)
         except Exception:
             return self._filter_failed()
@@ -517,7 +536,7 @@ class Exchange:
     def _filter_failed(self) -> None:
         self._engine.fault(f"a filter, in exchange {self.id}")
         self._drop_lease()
-        self._send_answer(*self._error_answer(500, "A step of this server failed."), Outcome("refused", "fault"))
+        self._send_answer(*self._error_answer(500, FAILED.reason), _FAULT)
 
     def response_data(self, data: bytes) -> None:
         if self.state != "responding" or self._outcome is not None:
@@ -533,7 +552,7 @@ class Exchange:
         if self.state != "responding" or self._outcome is not None:
             return
         self._lease = None
-        if self.route.chain.on_response_data:
+        if self.route.chain.on_response_data and self.response is not None and self.response.has_content:
             rest = self._filter_response_data(b"", True)
             if self._outcome is not None:
                 return
@@ -547,11 +566,11 @@ class Exchange:
         try:
             for step in self.route.chain.on_response_data:
                 data = step(self, data, last)
-            if self.response is not None and self.response.has_content:
+            if self.response is not None:
                 _check_length("response", self.response.length, self.sent + len(data), last)
         except Exception:
             self._engine.fault(f"a filter, in exchange {self.id}")
-            self._end(Outcome("refused", "fault"), complete=False)
+            self._end(_FAULT, complete=False)
             return b""
         return data
 
@@ -570,7 +589,7 @@ class Exchange:
             except Exception:
                 self._engine.fault(f"a filter, in exchange {self.id}")
                 continue
-            if isinstance(verdict, Retry):
+            if isinstance(verdict, Retry) and self._can_rewind:
                 return self._try_again(failure)
             if isinstance(verdict, Respond):
                 return self._answer(verdict.head, verdict.body, self._failure_outcome(failure))
@@ -633,7 +652,7 @@ class Exchange:
         return Outcome("upstream_failed", failure.stage, failure)
 
     def _give_up(self, failure: Failure) -> None:
-        answer = self._error_answer(failure.status, _SORRY[failure.status], proxy_status(failure.error))
+        answer = self._error_answer(failure.status, _SORRY.get(failure.status, _SORRY[502]), proxy_status(failure.error))
         self._answer(*answer, self._failure_outcome(failure))
 
     def upgraded(self, head: ResponseHead, rest: bytes) -> None:
@@ -698,25 +717,35 @@ class Exchange:
         """End the exchange with a response of our own; only while none was sent."""
         self._drop_lease()
         self.state = EXCHANGE[self.state]["answer"]
+        head = head.copy()  # a filter may answer with the same one each time
         try:
             if self.route.response_edits is not None:
                 self.route.response_edits.apply(head.headers, self)
             for step in self.route.chain.on_response:
                 instead = step(self, head)
                 if instead is not None:
-                    head, body = instead.head, instead.body
+                    head, body = instead.head.copy(), instead.body
+            if body:
+                for change in self.route.chain.on_response_data:
+                    body = change(self, body, True)
         except Exception:
             self._engine.fault(f"a filter, in exchange {self.id}")
-            head, body = self._error_answer(500, "A step of this server failed.")
+            head, body = self._error_answer(500, FAILED.reason)
         self._send_answer(head, body, outcome)
 
     def _send_answer(self, head: ResponseHead, body: bytes, outcome: Outcome) -> None:
-        head.length = len(body) if head.length != UNKNOWN or body else head.length
-        head.has_content = bool(body) and self.request.method != b"HEAD" and head.status not in (204, 304)
+        head.length = ABSENT if head.status in (204, 304) else len(body)
+        head.has_content = bool(body) and self.request.method != b"HEAD" and head.length >= 0
         if b"date" not in head.headers:
             head.headers.add(b"date", self.plan.http_date(self._engine.wall))
+        try:
+            self.downstream.send_head(head)
+        except ValueError:
+            if outcome.detail == "fault":
+                raise
+            self._engine.fault(f"the head of an answer, in exchange {self.id}")
+            return self._send_answer(*self._error_answer(500, FAILED.reason), _FAULT)
         self.response = head
-        self.downstream.send_head(head)
         if head.has_content:
             self.sent += len(body)
             self.downstream.send_data(body)

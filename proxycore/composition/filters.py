@@ -52,7 +52,8 @@ class NeedBody(Verdict):
     """Hold the exchange until `limit` bytes of the request's content, or all of it, are here.
 
     Then `then(exchange, content, complete)` decides. Nothing has reached an origin before. A
-    client that waits for a 100 (Continue) gets it from us. `limit` may not exceed `limits.buffer`.
+    client that waits for a 100 (Continue) gets it from us. No more than `limits.buffer` is held,
+    whatever `limit` says.
     """
 
     limit: int

@@ -120,7 +120,7 @@ class ContentHold:
 
     def decision(self, content: RequestContent | None) -> Callable[[], Verdict | None] | None:
         """What decides, if enough is here for it."""
-        limit = self._need.limit
+        limit = min(self._need.limit, self._exchange.plan.limits.buffer)
         if content is None:
             return partial(self._need.then, self._exchange, b"", True)
         if content.waiting < limit and not content.is_done:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from email.utils import formatdate
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ from proxycore.config import Config, ConfigError, Listener, Problem, Route
 from proxycore.mechanisms.http1.codec import CodecMissing, choose
 from proxycore.mechanisms.http1.reader import RequestReader, ResponseReader
 from proxycore.policies.addresses import AddressSet
+from proxycore.policies.dates import http_date
 from proxycore.policies.forwarding import Peer
 from proxycore.policies.local_responses import compile_answer
 from proxycore.policies.rewriting import compile_edits, compile_rewrite
@@ -177,5 +177,5 @@ class Plan:
         second = int(wall)
         if second != self._date_second:
             self._date_second = second
-            self._date = formatdate(second, usegmt=True).encode()
+            self._date = http_date(second)
         return self._date

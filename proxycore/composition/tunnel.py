@@ -53,6 +53,14 @@ class Tunnel:
         self._exchange.downstream.send_raw_eof()
         self._side_ended()
 
+    def client_blocked(self) -> None:
+        if self._lease is not None:
+            self._lease.pause_response()
+
+    def client_unblocked(self) -> None:
+        if self._lease is not None:
+            self._lease.resume_response()
+
     def lost_upstream(self) -> None:
         """The server's connection broke."""
         self._lease = None

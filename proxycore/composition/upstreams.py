@@ -202,6 +202,10 @@ class UpstreamState:
         self.queue[exchange.id] = exchange
         return None
 
+    def has_another(self, exchange: Exchange) -> bool:
+        """Whether there is a server that `exchange` wasn't at yet, the one where it is included."""
+        return any(s.available and s is not exchange.server and s not in exchange.tried for s in self.servers)
+
     def leave_queue(self, exchange: Exchange) -> None:
         self.queue.pop(exchange.id, None)
 

@@ -174,8 +174,7 @@ class Driver:
             raise
         finally:
             self._busy = False
-        if self._on_notices is not None:
-            self._pass_notices(self._on_notices)
+        self._pass_notices()
 
     def timer_expired(self) -> None:
         """Tell the machine that its deadline has come."""
@@ -197,8 +196,7 @@ class Driver:
             self._tell_arisen()
         finally:
             self._busy = False
-        if self._on_notices is not None:
-            self._pass_notices(self._on_notices)
+        self._pass_notices()
 
     def listen(self, listeners: Mapping[str, Iterable[socket.socket]]) -> None:
         """Accept on exactly these sockets: new ones start, those that are missing are closed, others go on.
@@ -270,10 +268,11 @@ class Driver:
             else:
                 self._performers[effect.__class__](effect)
 
-    def _pass_notices(self, on_notices: Callable[[Sequence[Any]], None]) -> None:
+    def _pass_notices(self) -> None:
+        """Asked for though nobody may watch: only now does the machine know that its last effects were performed."""
         notices = self._machine.take_notices(self._clock())
-        if notices:
-            on_notices(notices)
+        if notices and self._on_notices is not None:
+            self._on_notices(notices)
 
     # ---- events ---------------------------------------------------------------------------------------------
 

@@ -181,6 +181,19 @@ class ResponseHead:
         self.persistent = persistent
         self.upgrade = upgrade
 
+    def copy(self) -> ResponseHead:
+        """Another head that says the same, with headers of its own."""
+        return ResponseHead(
+            self.status,
+            self.headers.copy(),
+            reason=self.reason,
+            version=self.version,
+            length=self.length,
+            has_content=self.has_content,
+            persistent=self.persistent,
+            upgrade=self.upgrade,
+        )
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ResponseHead) and all(getattr(self, n) == getattr(other, n) for n in self.__slots__)
 
