@@ -165,7 +165,7 @@ def test_footer(filters: Mapping[str, Any]) -> None:
             assert (status, fields[b"transfer-encoding"]) == (200, b"chunked")
             assert content == b"5\r\ntext\n\r\n6\r\n-- us\n\r\n0\r\n\r\n"
             assert ask(p, "/other")[2] == b"{}"
-            assert ask(p, "/local")[2] == b"local"
+            assert ask(p, "/local")[2] == b"local-- us\n"
 
 
 def test_footer_leaves_the_answer_to_head_empty(filters: Mapping[str, Any]) -> None:
