@@ -191,7 +191,7 @@ class UpstreamConnection:
             return
         if self._responding:
             self._clock.set(self._engine.now + self.exchange.timeouts.response_body)
-        elif self._request_done:
+        elif self._request_done and self.state == "leased":
             self._await_head()
 
     def send_raw(self, data: bytes) -> None:
@@ -304,21 +304,18 @@ class UpstreamConnection:
         if self.wire.is_gated:
             # The client of this exchange may be slow; the next one's need not be.
             self.wire.open(PEER_SLOW)
-        if self._request_done and self._persistent and not self._reader.buffered and self._keep():
-            self._clock.set(self._engine.now + self.server.upstream.config.idle_timeout)
-        elif self._request_done:
+        has_left = self._request_done and not self.wire.is_waiting
+        seconds = self.server.keep(self) if has_left and self._persistent and not self._reader.buffered else 0.0
+        if seconds:
+            self.state = UPSTREAM[self.state]["release"]
+            self._clock.set(self._engine.now + seconds)
+        elif has_left:
             self._close()
         else:
             self._abort()
         exchange.response_end(trailers)
         if self.server.upstream.queue:
             self.server.upstream.serve_queue()
-
-    def _keep(self) -> bool:
-        if not self.server.keep(self):
-            return False
-        self.state = UPSTREAM[self.state]["release"]
-        return True
 
     def _upgraded(self, exchange: Exchange, head: ResponseHead) -> None:
         self._clock.clear()
@@ -329,6 +326,8 @@ class UpstreamConnection:
 
     def _await_head(self) -> None:
         assert self.exchange is not None
+        if self.wire.is_gated:
+            return  # it may be here already: the clock runs again when we read
         self._clock.set(self._engine.now + self.exchange.timeouts.response_head)
 
     def _expired(self) -> None:

@@ -29,6 +29,10 @@ ASKED = 4
 """Exchanges at the head of the queue that are asked, when a place is free, whether they can use it."""
 
 
+SPARE = 1.0
+"""Seconds for which idle connections above `idle_connections` are kept."""
+
+
 class ServerState:
     """One server at run time.
 
@@ -62,7 +66,7 @@ class ServerState:
         self.available = True
         self.index = index
         self.is_removed = False
-        self.idle: list[UpstreamConnection] = []
+        self.idle: dict[UpstreamConnection, None] = {}
         self.reconfigure(config)
 
     def reconfigure(self, config: Server) -> None:
@@ -74,19 +78,24 @@ class ServerState:
         self.max_connections = config.max_connections
         self.is_full = self.active >= config.max_connections
 
-    def keep(self, connection: UpstreamConnection) -> bool:
-        """Keep an idle connection for later, unless there are enough, or its server was removed."""
-        if len(self.idle) >= self.upstream.config.idle_connections or self.upstream.is_closing or self.is_removed:
-            return False
-        self.idle.append(connection)
-        return True
+    def keep(self, connection: UpstreamConnection) -> float:
+        """Keep an idle connection: for how many seconds, 0.0 for not at all.
+
+        Those above `idle_connections` are kept for a moment only. Answers come in bursts, and the next
+        requests with them: closing the excess at once would dial it again at once.
+        """
+        config = self.upstream.config
+        if not config.idle_connections or self.upstream.is_closing or self.is_removed:
+            return 0.0
+        self.idle[connection] = None
+        return config.idle_timeout if len(self.idle) <= config.idle_connections else min(config.idle_timeout, SPARE)
 
     def forget(self, connection: UpstreamConnection) -> None:
         """An idle connection is closing."""
-        self.idle.remove(connection)
+        del self.idle[connection]
 
     def close_idle(self) -> None:
-        for connection in self.idle.copy():
+        for connection in list(self.idle):
             connection.retire()
 
     def __repr__(self) -> str:
@@ -183,7 +192,7 @@ class UpstreamState:
             self.balancer.started(server)
         if server.idle and not exchange.wants_fresh:
             # The one that was used last: the least likely to have been closed by the server meanwhile.
-            connection = server.idle.pop()
+            connection, _ = server.idle.popitem()
             connection.lease_to(exchange)
         else:
             server.connections += 1

@@ -6,7 +6,7 @@ from proxycore.composition.exchange import Exchange
 from proxycore.composition.filters import Filter, Respond, Signal, Verdict, Wait
 from proxycore.config import Config, Listener, Route, Upstream
 from proxycore.core import Core
-from proxycore.words.effects import Connect, Send
+from proxycore.words.effects import Close, Connect, Send
 from proxycore.words.errors import Outcome
 from proxycore.words.ids import ConnId
 from proxycore.words.messages import Headers, ResponseHead
@@ -109,3 +109,23 @@ def test_what_a_filter_does_in_the_end_needs_no_other_fact() -> None:
     assert answer.data.endswith(b"after you")
     core.take_notices(1.5)
     assert core.ledger().exchanges == 0
+
+
+def test_a_burst_of_connections_is_kept_for_a_moment() -> None:
+    config = Config(
+        listeners=[Listener(name="web", bind="127.0.0.1:0")],
+        upstreams={"api": Upstream(servers=["http://127.0.0.1:3000"], idle_connections=2)},
+        routes=[Route(upstream="api")],
+    )
+    core = Core(config, now=0.0, wall=1e9, seed=1, entropy=bytes)
+    clients = [accept(core) for _ in range(5)]
+    servers = [ask(core, client) for client in clients]
+    for server in servers:
+        core.data_received(server, OK, 1.0)
+    assert core.ledger().upstreams == 5
+    for client in clients:
+        assert [type(effect) for effect in core.data_received(client, GET, 1.5)] == [Send]
+    for server in servers:
+        core.data_received(server, OK, 1.5)
+    closed = [effect for effect in core.timer_expired(3.0) if isinstance(effect, Close)]
+    assert len(closed) == 3
