@@ -62,7 +62,7 @@ class Name:
         self._waiting.pop(who, None)
 
     def _look_up(self) -> None:
-        if self._lookup is None and self._clock is not None:
+        if self._lookup is None:
             self._lookup = LookupId(self._engine.mint())
             self._engine.lookups[self._lookup] = self
             self._engine.effects.append(Resolve(self._lookup, self.host, self.port))
@@ -84,11 +84,11 @@ class Name:
         self._tell()
 
     def close(self) -> None:
-        """No server uses this name any more."""
+        """No server uses this name any more, but exchanges that are under way may still wait for it."""
         if self._clock is not None:
             self._clock.drop()
             self._clock = None
-        if self._lookup is not None:
+        if self._lookup is not None and not self._waiting:
             self._engine.effects.append(Cancel(self._lookup))
 
     def _rearm(self, seconds: float) -> None:

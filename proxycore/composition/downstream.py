@@ -163,9 +163,10 @@ class DownstreamConnection:
         for leaving in self.wire.leaving:
             leaving.send_timed_out()
         if self._exchange is not None:
+            # Else the end of a request that wasn't answered yet would close gently: after bytes that never leave.
+            self.state = DOWNSTREAM[self.state]["close"]
             self._exchange.send_timed_out()
-        else:
-            self._abort()
+        self._abort()
 
     # ---- reading requests
 
@@ -382,6 +383,8 @@ class DownstreamConnection:
         rest = self._reader.take_rest()
         if rest:
             self._tunnel.from_client(rest)
+        if self._half_closed:
+            self._tunnel.eof_from_client()
 
     @property
     def _tunnel(self) -> Tunnel:

@@ -652,7 +652,9 @@ class Exchange:
         return Outcome("upstream_failed", failure.stage, failure)
 
     def _give_up(self, failure: Failure) -> None:
-        answer = self._error_answer(failure.status, _SORRY.get(failure.status, _SORRY[502]), proxy_status(failure.error))
+        # A status that was to be tried again isn't one of ours.
+        reason = _SORRY.get(failure.status, _SORRY[502])
+        answer = self._error_answer(failure.status, reason, proxy_status(failure.error))
         self._answer(*answer, self._failure_outcome(failure))
 
     def upgraded(self, head: ResponseHead, rest: bytes) -> None:
