@@ -781,6 +781,7 @@ class Exchange:
             self._deliberation.cancel()
         if self.tunnel is not None:
             self.tunnel.end()
+            self.tunnel = None
         if self._lease is not None:
             lease, self._lease = self._lease, None
             lease.cancel()

@@ -37,6 +37,17 @@ class WireOwner(Protocol):
         """The peer took no bytes for `timeouts.send`."""
 
 
+class _Nobody:
+    """Owns a wire that is lost. Without it, a connection and its wire would hold each other until a collection."""
+
+    def blocked(self) -> None: ...
+    def unblocked(self) -> None: ...
+    def send_expired(self) -> None: ...
+
+
+_NOBODY = _Nobody()
+
+
 class Wire:
     """Writes to, and reads from, one connection.
 
@@ -67,7 +78,7 @@ class Wire:
         self.is_waiting = self.is_blocked = self.is_gated = self.lost = False
         self.lost_error: str | None = None
         self._engine = engine
-        self._owner = owner
+        self._owner: WireOwner = owner
         self._pieces: list[bytes] = []
         self._flushed = 0
         self._gate = Gate()
@@ -174,6 +185,7 @@ class Wire:
         self.is_waiting = self.is_blocked = self.is_gated = False
         if self._clock is not None:
             self._clock.drop()
+        self._owner = _NOBODY
         self._conclude_leaving()
 
     def _conclude_leaving(self) -> None:

@@ -81,7 +81,7 @@ class _Reader:
         self._left = 0  # bytes still to come of the content, or of this chunk
         self._in_chunk = False  # the CR LF after its bytes hasn't been read
         self._overhead = 0
-        self._fault: Refused | None = None
+        self._fault: tuple[int, str] | None = None
         self._state: _State = _Reader._drop
         self._then: _State = _Reader._drop
 
@@ -144,7 +144,7 @@ class _Reader:
     def _raise_fault(self) -> None:
         """What was read before the fault has been handed on; now it is its turn."""
         assert self._fault is not None
-        raise self._fault
+        raise Refused(*self._fault)
 
     # ---- blocks of lines -----------------------------------------------------------------------------------------
 
@@ -229,7 +229,8 @@ class _Reader:
         except Refused as fault:
             if not pieces:
                 raise
-            self._fault = fault
+            # Not the exception itself: it would hold what all its frames hold.
+            self._fault = fault.status, fault.reason
             self._state = _Reader._raise_fault
         if len(pieces) == 1 and pieces[0][1] == self._at:
             return self._cut(*pieces[0])
