@@ -98,6 +98,19 @@ class Core:
                 self._fault(endpoint)
         return self._leave()
 
+    def peer_ended(self, conn: ConnId, now: float) -> Sequence[Effect]:
+        """The peer shut its writing side while we don't read, with bytes of it still unread.
+
+        `eof_received` follows once they were read. A client that waits behind its own upload has left.
+        """
+        endpoint = self._enter(conn, now)
+        if endpoint is not None:
+            try:
+                endpoint.peer_ended()
+            except Exception:
+                self._fault(endpoint)
+        return self._leave()
+
     def writing_paused(self, conn: ConnId, now: float) -> Sequence[Effect]:
         """The kernel refused bytes of a `Send`: some wait in the driver.
 

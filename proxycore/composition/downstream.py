@@ -129,6 +129,12 @@ class DownstreamConnection:
         elif state != "closing":
             self._close()
 
+    def peer_ended(self) -> None:
+        """The client has left behind what it sent, unless it may wait for its answer so."""
+        if self.state == "busy" and self._exchange is not None and not self._listener.may_half_close:
+            self._half_closed = True
+            self._exchange.client_left()
+
     def connection_lost(self, error: str | None) -> None:
         exchange = self._exchange
         self.state = DOWNSTREAM[self.state]["lose"]

@@ -230,6 +230,9 @@ class UpstreamConnection:
         elif self.state == "idle":
             self.retire()
 
+    def peer_ended(self) -> None:
+        """The server has said all that it will: it is read when its turn comes."""
+
     def connection_lost(self, error: str | None) -> None:
         self.wire.connection_lost(error)
         state = self.state

@@ -20,8 +20,8 @@ large piece that must be cut and copied (a quarter of what a 1 MiB response cost
 bytes before it. After it, or while reading is paused, the connection is watched for hang-ups only:
 
 - An error while paused is told at once, and unread bytes are lost with it.
-- The peer's end of file while paused is told at once if nothing stands before it. If unread bytes do, it can't be
-  told without tearing a message, and would be reported for ever: the connection is `deaf` until it is resumed.
+- The peer's end of file while paused is told at once if nothing stands before it. If unread bytes do, it would tear a
+  message: `peer_ended` is told instead. It would also be reported for ever: the connection is `deaf` until resumed.
 - When both directions have ended, nothing is left to happen: the driver closes, and tells `connection_lost`.
 
 *Writing.* Each piece is tried at once. What the kernel refuses waits, in order, and `writing_paused` is told, again
@@ -347,6 +347,7 @@ class Driver:
         self._watch(connection)
         if event & HUNG_UP:  # reported whatever the mask
             self._unwatch(connection)
+        self._arisen.append((self._machine.peer_ended, (connection.conn,)))
 
     def _accept(self, listening: Listening) -> None:
         """Accept as many as came last time, doubled while more come: a lone one needs no second, failing call."""

@@ -386,3 +386,27 @@ def test_accepting_pauses_at_the_limit_and_goes_on(run: Run, configure: Configur
         assert status_of(lines[3].message()[0]) == 200
         for line in lines[2:]:
             line.close()
+
+
+def test_a_client_that_leaves_behind_its_upload_is_heard(run: Run, configure: Configure) -> None:
+    release = threading.Event()
+
+    def holding(line: Line) -> None:
+        line.head()
+        release.wait(5)
+        line.send(response(b"x"))
+
+    with origin(holding) as o, run(configure({"url": o.url, "max_connections": 1})) as proxy:
+        with client(proxy.port) as first:
+            first.send(GET)
+            assert soon(lambda: proxy.ledger().leases == 1)
+            leaver = connect(proxy.port)
+            leaver.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10000000\r\n\r\n" + b"x" * 70_000)
+            assert soon(lambda: proxy.ledger().queued == 1 and proxy.ledger().gates == 1)
+            leaver.send(b"unread")
+            leaver.socket.shutdown(socket.SHUT_WR)
+            assert outcome_of_first(proxy) == ("client_left", "queue")
+            assert soon(lambda: proxy.ledger().downstreams == 1)
+            leaver.close()
+            release.set()
+            assert first.message()[1] == b"x"

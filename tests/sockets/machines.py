@@ -53,6 +53,9 @@ class Recorder:
     def eof_received(self, conn: ConnId, now: float) -> Sequence[Effect]:
         return self.tell("eof_received", conn)
 
+    def peer_ended(self, conn: ConnId, now: float) -> Sequence[Effect]:
+        return self.tell("peer_ended", conn)
+
     def writing_paused(self, conn: ConnId, now: float) -> Sequence[Effect]:
         return self.tell("writing_paused", conn)
 

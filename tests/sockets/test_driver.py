@@ -548,10 +548,10 @@ def test_the_peers_end_while_paused_stays_behind_unread_bytes(world: World) -> N
     client.shutdown(socket.SHUT_WR)
     assert world.quiet() <= 1
     assert world.quiet() == 0
-    assert world.machine.names(conn) == ["accepted"]
+    assert world.machine.names(conn) == ["accepted", "peer_ended"]
     world.do(ResumeReading(conn))
     world.told("eof_received", conn)
-    assert world.machine.names(conn) == ["accepted", "data_received", "eof_received"]
+    assert world.machine.names(conn) == ["accepted", "peer_ended", "data_received", "eof_received"]
 
 
 def test_the_peers_end_is_told_in_a_later_pause_once_nothing_stands_before_it(world: World) -> None:
@@ -713,7 +713,13 @@ def test_a_unix_peer_that_closed_while_paused(world: World, tmp_path: Path) -> N
     assert world.quiet() == 0
     world.do(ResumeReading(conn))
     world.told("connection_lost", conn, None)
-    assert world.machine.names(conn) == ["accepted", "data_received", "eof_received", "connection_lost"]
+    assert world.machine.names(conn) == [
+        "accepted",
+        "peer_ended",
+        "data_received",
+        "eof_received",
+        "connection_lost",
+    ]
 
 
 def test_a_relay_through_the_driver(world: World) -> None:
