@@ -48,7 +48,8 @@ def check_token(text: str) -> str:
 def check_field_name(text: str) -> str:
     """The name of a header field; kept in lower case, as everywhere in the proxy."""
     if not _TOKEN.fullmatch(text):
-        raise Invalid(f'"{text}" is no name of a header field', text.strip(" :\t") or None)
+        likely = "-".join(text.strip(" :\t").split())
+        raise Invalid(f'"{text}" is no name of a header field', likely if _TOKEN.fullmatch(likely) else None)
     return text.lower()
 
 

@@ -402,3 +402,13 @@ def test_matches_may_be_nested_but_not_without_end() -> None:
         match = {"not": match}
     ((_, message),) = problems(lambda: a_config(routes=[{"match": match, "upstream": "api"}]))
     assert message == "this is nested too deep"
+
+
+@pytest.mark.parametrize(
+    ("name", "suggestion"), [("X Request Id", "X-Request-Id"), ("X-Id:", "X-Id"), ("X(Id)", None), (" ", None)]
+)
+def test_a_field_name_is_suggested_only_where_it_is_one(name: str, suggestion: str | None) -> None:
+    with pytest.raises(ConfigError) as caught:
+        a_config(routes=[{"upstream": "api", "request_headers": {"set": {name: "x"}}}])
+    (problem,) = caught.value.problems
+    assert problem.suggestion == suggestion
