@@ -51,7 +51,14 @@ def test_explain_with_headers_as_json(file: str, capsys: pytest.CaptureFixture[s
 
 
 @pytest.mark.parametrize(
-    "arguments", [["ftp://a/"], ["https://a/"], ["http://a/", "-H", "nonsense"], ["http://a/", "--listener", "b"]]
+    "arguments",
+    [
+        ["ftp://a/"],
+        ["https://a/"],
+        ["http://a/", "-H", "nonsense"],
+        ["http://a/", "--listener", "b"],
+        ["http://a/", "--client-ip", "10.0.0.256"],
+    ],
 )
 def test_explain_says_what_it_cannot_do(file: str, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", file, *arguments]) == exits.NOT_STARTED

@@ -6,6 +6,7 @@ import argparse
 import json
 from typing import Any
 
+from proxycore.policies.addresses import parse_address
 from proxycore.program import exits
 from proxycore.program.exits import NotStarted
 from proxycore.program.files import Disk, Source
@@ -46,6 +47,8 @@ def add_parser(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Do it, and return the exit code."""
     loaded = Source(file=arguments.file).load(Disk())
+    if parse_address(arguments.client_ip) is None:
+        raise NotStarted(f"--client-ip {arguments.client_ip!r}: no IP address")
     try:
         explanation = explain(
             loaded.config,
