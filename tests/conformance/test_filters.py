@@ -34,7 +34,7 @@ from tests.conformance.origins import (
     echoing,
     fields_of,
     origin,
-    refused_port,
+    refused_ports,
     response,
     status_of,
 )
@@ -154,7 +154,7 @@ def test_a_filter_has_a_say_when_a_server_fails(run: Run, configure: Configure) 
                 return Retry()
             return Respond(ResponseHead(200, Headers()), error.error.encode())
 
-    dead = [f"http://127.0.0.1:{refused_port()}" for _ in range(3)]
+    dead = [f"http://127.0.0.1:{port}" for port in refused_ports(3)]
     with run(configure(*dict.fromkeys(dead)), [Patient()]) as proxy:
         assert answer(proxy)[2] == b"connection_refused"
 
