@@ -19,7 +19,7 @@ from proxycore.words.ids import ConnId
 )
 def test_effects_that_differ_are_not_equal(one: Effect, other: Effect) -> None:
     assert one != other
-    assert one == one  # noqa: PLR0124
+    assert one == one
 
 
 def test_an_effect_shows_what_it_carries() -> None:
