@@ -16,8 +16,9 @@ alone tells it, and it removes the connection from both tables, so that later ef
 
 *Reading.* A readable connection is read once for each wake-up, with a small buffer until a read comes back full,
 and again after something small was sent: what comes next is an answer, whose head is then not the beginning of a
-large piece that must be cut and copied (a quarter of what a 1 MiB response costs). The end of file is told after all
-bytes before it. After it, or while reading is paused, the connection is watched for hang-ups only:
+large piece that must be cut and copied (a quarter of what a 1 MiB response costs). While a crowd waits to be written
+reads are smaller, since what was read last stays in memory when its reader stops reading. The end of file is told
+after all bytes before it. After it, or while reading is paused, the connection is watched for hang-ups only:
 
 - An error while paused is told at once, and unread bytes are lost with it.
 - The peer's end of file while paused is told at once if nothing stands before it. If unread bytes do, it would tear a
@@ -53,7 +54,7 @@ from typing import Any
 from proxycore.sockets.machine import Machine
 from proxycore.sockets.naming import address_of, error_name, family_of
 from proxycore.sockets.readiness import FAILED, HUNG_UP, PEER_ENDED, READABLE, WRITABLE, readiness_set
-from proxycore.sockets.records import LARGE, SMALL, Connection, Listening
+from proxycore.sockets.records import CROWD, LARGE, MODEST, SMALL, Connection, Listening
 from proxycore.sockets.reserve import Reserve
 from proxycore.words.effects import (
     Abort,
@@ -120,6 +121,7 @@ class Driver:
         self._connections: dict[ConnId, Connection] = {}
         self._arisen: deque[tuple[Callable[..., Sequence[Effect]], tuple[Any, ...]]] = deque()
         self._gone: set[int] = set()
+        self._slow = 0  # connections that have something waiting
         self._busy = False
         self._closed = False
         self._performers: dict[type[Effect], Callable[[Any], None]] = {
@@ -303,7 +305,7 @@ class Driver:
             self._end(connection)
             return
         if len(data) == size:
-            connection.size = LARGE
+            connection.size = LARGE if self._slow < CROWD else MODEST
         elif len(data) <= SMALL:
             connection.size = SMALL
         effects = self._machine.data_received(connection.conn, data, self._clock())
@@ -438,7 +440,8 @@ class Driver:
             self._sending_failed(connection, error)
             return
         if sent < size:
-            connection.waiting = deque((memoryview(data)[sent:],))
+            connection.waiting = deque((_rest(data, sent),))
+            self._slow += 1
             self._watch(connection)
             self._arisen.append((self._machine.writing_paused, (connection.conn,)))
 
@@ -452,7 +455,7 @@ class Driver:
                 left = connection.socket.sendmsg(pieces)
                 for piece in pieces:
                     if left < len(piece):
-                        waiting[0] = memoryview(piece)[left:]
+                        waiting[0] = _rest(piece, left)
                         self._arisen.append((self._machine.writing_paused, (connection.conn,)))
                         return
                     left -= len(piece)
@@ -465,7 +468,7 @@ class Driver:
         self._all_sent(connection)
 
     def _all_sent(self, connection: Connection) -> None:
-        connection.waiting = None
+        self._forget_waiting(connection)
         if connection.closing:
             self._lose(connection, None)
             return
@@ -475,8 +478,13 @@ class Driver:
             self._watch(connection)
             self._arisen.append((self._machine.writing_resumed, (connection.conn,)))
 
+    def _forget_waiting(self, connection: Connection) -> None:
+        if connection.waiting is not None:
+            connection.waiting = None
+            self._slow -= 1
+
     def _sending_failed(self, connection: Connection, error: OSError) -> None:
-        connection.waiting = None
+        self._forget_waiting(connection)
         if connection.reading and error.errno in _PEER_GONE:
             connection.broken = error_name(error)
             self._watch(connection)
@@ -545,7 +553,7 @@ class Driver:
         self._unwatch(connection)
         self._gone.add(connection.fd)
         connection.fd = -1
-        connection.waiting = None
+        self._forget_waiting(connection)
         connection.reading = False
         connection.socket.close()
         if connection.dialling:
@@ -618,3 +626,9 @@ class Driver:
     def _perform_stop_accepting(self, effect: StopAccepting) -> None:
         for listening in self._sockets_of(effect.listener):
             self._stop(listening)
+
+
+def _rest(piece: bytes | memoryview, sent: int) -> bytes | memoryview:
+    """What is left of `piece`: uncopied, unless more than half of what that would keep in memory has left."""
+    view = memoryview(piece)[sent:]
+    return bytes(view) if len(view) * 2 < len(view.obj) else view  # type: ignore[arg-type]

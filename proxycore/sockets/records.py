@@ -14,6 +14,13 @@ LARGE = 256 << 10
 """Bytes asked once a read came back full: a 1 MiB body takes four reads."""
 
 
+MODEST = 64 << 10
+"""Bytes asked of a connection that talks much while a crowd waits to be written: what comes then mostly waits, too."""
+
+CROWD = 16
+"""Connections that wait to be written at once: as many slow readers as may cost a large read each."""
+
+
 class Connection:
     """One socket with a peer.
 
