@@ -48,6 +48,7 @@ class UpstreamConnection:
         "_chunked",
         "_clock",
         "_engine",
+        "_expects_continue",
         "_persistent",
         "_reader",
         "_request_done",
@@ -71,6 +72,7 @@ class UpstreamConnection:
         self._clock = Timer(engine.timers, self._expired)
         self._reader: ResponseReader = engine.plan.response_reader()
         self._chunked = False
+        self._expects_continue = False
         self._persistent = True
         self._request_done = True
         self._responding = False
@@ -150,6 +152,7 @@ class UpstreamConnection:
 
     def send_request(self, head: RequestHead) -> None:
         self._chunked = head.length == UNKNOWN
+        self._expects_continue = head.expect_continue
         self._request_done = head.length == ABSENT or head.length == 0
         self._responding = False
         self.first_byte_seconds = None
@@ -287,10 +290,13 @@ class UpstreamConnection:
             if head.status == 101:
                 self._upgraded(exchange, head)
             else:
+                if head.status == 100:
+                    self._expects_continue = False
                 exchange.response_interim(head)
             return
         self._responding = True
-        self._persistent = self._persistent and head.persistent
+        # Content may be under way that the server didn't ask for, and that it takes for a request if it is careless.
+        self._persistent = self._persistent and head.persistent and not self._expects_continue
         self.first_byte_seconds = self._engine.now - self.since
         exchange.response_head(head)
         content = self._reader.take_content() if head.has_content else b""
