@@ -354,7 +354,7 @@ class Core:
         engine = self._engine
         if engine.ended:
             engine.settle()
-            if engine.effects or engine.dirty:
+            if engine.effects or engine.sends or engine.dirty:
                 self._effects_clock.set(engine.now)
 
     def _leave(self) -> Sequence[Effect]:

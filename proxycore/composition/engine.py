@@ -75,6 +75,7 @@ class Engine:
         "plan",
         "random",
         "request_id_prefix",
+        "sends",
         "stale_facts",
         "timers",
         "wall_offset",
@@ -93,6 +94,7 @@ class Engine:
         self.watch = frozenset(watch)
         self.timers = Timers()
         self.effects: list[Effect] = []
+        self.sends: list[Effect] = []
         self.dirty: list[Wire] = []
         self.endpoints: dict[ConnId, Endpoint] = {}
         self.dialled: dict[ConnId, Dialled] = {}
@@ -119,15 +121,25 @@ class Engine:
         return self._minted
 
     def collect(self) -> list[Effect] | tuple[Effect, ...]:
-        """The effects of the fact, what each connection wrote joined into as few sends as is worth it."""
+        """The effects of the fact: first what was written, joined into as few sends as is worth it, then the rest.
+
+        Each send is tried before anything that makes another fact arise (a close, a dial): so a refusal of the
+        kernel is the first thing to be told, and `settle` can count on that.
+        """
         for wire in self.dirty:
             wire.flush()
-        effects = self.effects
-        if not effects:
-            return NO_EFFECTS
+        sends, effects = self.sends, self.effects
+        if not sends:
+            if not effects:
+                return NO_EFFECTS
+            self.effects = []
+            return effects
         self.dirty = []
-        self.effects = []
-        return effects
+        self.sends = []
+        if effects:
+            self.effects = []
+            sends += effects
+        return sends
 
     def settle(self) -> None:
         """Conclude the exchanges that ended in an earlier fact, now that it is known whether their bytes left.

@@ -106,7 +106,7 @@ class Wire:
             self._owner.blocked()
 
     def flush(self) -> None:
-        """Turn what was written into effects; called before any effect that must come after it."""
+        """Turn what was written into sends, which come before all other effects of the fact."""
         pieces = self._pieces
         if not pieces:
             return
@@ -114,14 +114,14 @@ class Wire:
         if len(pieces) == 1:
             piece = pieces[0]
             self._flushed = len(piece)
-            self._engine.effects.append(Send(self.conn, piece))
+            self._engine.sends.append(Send(self.conn, piece))
         elif max(map(len, pieces)) < WHOLE:
             piece = b"".join(pieces)
             self._flushed = len(piece)
-            self._engine.effects.append(Send(self.conn, piece))
+            self._engine.sends.append(Send(self.conn, piece))
         else:
             self._flushed = sum(map(len, pieces))
-            self._engine.effects += [Send(self.conn, piece) for piece in _join_small(pieces)]
+            self._engine.sends += [Send(self.conn, piece) for piece in _join_small(pieces)]
 
     def send_eof(self) -> None:
         self.flush()

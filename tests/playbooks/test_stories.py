@@ -23,6 +23,7 @@ from proxycore.testing.playbook import (
     connected,
     containing,
     drain,
+    ending,
     exchange_ended,
     lost,
     nothing,
@@ -90,7 +91,7 @@ def test_a_waiter_whose_leader_completes_is_served_by_it() -> None:
         accepted(waiter) >> nothing,
         received(waiter, GET) >> nothing,
         received(server, OK) >> (send(leader, OK_OUT), exchange_ended("completed")),
-        tick(0) >> nothing,
+        tick(0) >> (send(waiter, ending(b"from the store")), exchange_ended("completed")),
     )
 
 
@@ -207,8 +208,8 @@ def test_a_drain_ends_what_is_idle_and_lets_the_rest_finish() -> None:
         lost(idle) >> nothing,
         received(server, OK)
         >> (
-            close(server),
             send(busy, containing(b"connection: close\r\n")),
+            close(server),
             send_eof(busy),
             exchange_ended("completed"),
         ),
@@ -257,7 +258,7 @@ def test_a_call_that_fails_or_takes_too_long_is_a_503() -> None:
         if failing:
             play.run(call_failed(asked, "KeyError: 'a'") >> answer)
         else:
-            play.run(tick(2.5) >> (cancel(asked), *answer), call_failed(asked, "ECANCELED") >> nothing)
+            play.run(tick(2.5) >> (answer[0], cancel(asked), answer[1]), call_failed(asked, "ECANCELED") >> nothing)
 
 
 def test_a_client_that_leaves_cancels_what_was_asked_for_it() -> None:
@@ -345,8 +346,8 @@ def test_a_dial_is_given_up_in_time_and_the_next_address_has_its_own() -> None:
         tick(4.9) >> nothing,
         tick(0.2)
         >> (
-            abort(two),
             send(client, containing(b"HTTP/1.1 504 ", b"error=connection_timeout")),
+            abort(two),
             exchange_ended("timed_out", "connect"),
         ),
         connect_failed(two, "ECANCELED") >> nothing,

@@ -34,8 +34,8 @@ def test_pipelined_requests_that_we_answer_take_turns_with_others() -> None:
     client = Handle("client")
     Playbook(config(routes=OURS)).run(
         accepted(client) >> nothing,
-        received(client, GET * 20) >> (pause(client), send(client, answers(16)), *[exchange_ended("completed")] * 16),
-        tick(0.01) >> (resume(client), send(client, answers(4)), *[exchange_ended("completed")] * 4),
+        received(client, GET * 20) >> (send(client, answers(16)), pause(client), *[exchange_ended("completed")] * 16),
+        tick(0.01) >> (send(client, answers(4)), resume(client), *[exchange_ended("completed")] * 4),
         tick(1.0) >> nothing,
         received(client, GET) >> (send(client, answers(1)), exchange_ended("completed")),
     )
@@ -46,8 +46,8 @@ def test_a_turn_ends_when_the_answers_fill_the_buffer() -> None:
     large = [Route(respond=Respond(status=200, body="x" * 600))]
     Playbook(config(routes=large, limits=Limits(buffer=1024))).run(
         accepted(client) >> nothing,
-        received(client, GET * 3) >> (pause(client), send(client, answers(2)), *[exchange_ended("completed")] * 2),
-        tick(0.01) >> (resume(client), send(client, answers(1)), exchange_ended("completed")),
+        received(client, GET * 3) >> (send(client, answers(2)), pause(client), *[exchange_ended("completed")] * 2),
+        tick(0.01) >> (send(client, answers(1)), resume(client), exchange_ended("completed")),
     )
 
 
@@ -56,9 +56,9 @@ def test_who_has_asked_for_all_it_wants_is_still_answered() -> None:
     listener = Listener(name="web", bind="192.0.2.10:80", half_close="finish")
     Playbook(config(routes=OURS, listeners=[listener])).run(
         accepted(client) >> nothing,
-        received(client, GET * 20) >> (pause(client), send(client, answers(16)), *[exchange_ended("completed")] * 16),
+        received(client, GET * 20) >> (send(client, answers(16)), pause(client), *[exchange_ended("completed")] * 16),
         eof(client) >> nothing,
-        tick(0.01) >> (resume(client), send(client, answers(4)), close(client), *[exchange_ended("completed")] * 4),
+        tick(0.01) >> (send(client, answers(4)), resume(client), close(client), *[exchange_ended("completed")] * 4),
     )
 
 
@@ -66,7 +66,7 @@ def test_a_client_that_left_has_no_turn() -> None:
     client = Handle("client")
     playbook = Playbook(config(routes=OURS)).run(
         accepted(client) >> nothing,
-        received(client, GET * 20) >> (pause(client), send(client, answers(16)), *[exchange_ended("completed")] * 16),
+        received(client, GET * 20) >> (send(client, answers(16)), pause(client), *[exchange_ended("completed")] * 16),
     )
     assert playbook.core.connection_lost(client.number, "ECONNRESET", playbook.now) == ()  # type: ignore[arg-type]
     assert playbook.is_empty()

@@ -189,8 +189,8 @@ def test_an_origin_that_answers_before_the_request_has_ended_is_heard_at_once() 
         *leased(client, server, POST),
         received(server, b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\n\r\n")
         >> (
-            abort(server),
             send(client, containing(b"HTTP/1.1 413 ", b"connection: close\r\n")),
+            abort(server),
             send_eof(client),
             exchange_ended("completed"),
         ),
@@ -218,7 +218,7 @@ def test_a_backend_that_dies_in_mid_body_is_seen_as_a_cut_message() -> None:
     Playbook(config()).run(
         *leased(client, server),
         received(server, b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nbegin") >> send(client),
-        eof(server) >> (abort(server), abort(client), exchange_ended("upstream_failed", "response_body")),
+        eof(server) >> (abort(server), close(client), exchange_ended("upstream_failed", "response_body")),
     )
 
 
@@ -230,9 +230,9 @@ def test_a_body_that_ends_with_the_connection_is_whole_by_an_end_of_file_alone()
             received(server, b"HTTP/1.1 200 OK\r\n\r\nall") >> send(client, containing(b"chunked", b"3\r\nall\r\n")),
         )
         if ending == "eof":
-            last = eof(server) >> (close(server), send(client, b"0\r\n\r\n"), exchange_ended("completed"))
+            last = eof(server) >> (send(client, b"0\r\n\r\n"), close(server), exchange_ended("completed"))
         else:
-            last = lost(server, "ECONNRESET") >> (abort(client), exchange_ended("upstream_failed", "response_body"))
+            last = lost(server, "ECONNRESET") >> (close(client), exchange_ended("upstream_failed", "response_body"))
         Playbook(config()).run(*script, last)
 
 
@@ -290,7 +290,7 @@ def test_a_connection_that_said_a_byte_too_many_is_never_used_again() -> None:
     client, first, second = Handle("client"), Handle("first"), Handle("second")
     Playbook(config()).run(
         *leased(client, first),
-        received(first, OK + b"!") >> (close(first), send(client, OK_OUT), exchange_ended("completed")),
+        received(first, OK + b"!") >> (send(client, OK_OUT), close(first), exchange_ended("completed")),
         lost(first) >> nothing,
         received(client, GET) >> connect(second, ONE),
     )
@@ -312,8 +312,8 @@ def test_a_101_that_nobody_asked_for_is_a_502() -> None:
         *leased(client, server),
         received(server, SWITCHED)
         >> (
-            abort(server),
             send(client, containing(b"HTTP/1.1 502 ", b"error=http_upgrade_failed")),
+            abort(server),
             exchange_ended("upstream_failed", "response_head"),
         ),
     )
@@ -362,7 +362,7 @@ def test_a_slow_client_stops_the_server_and_no_longer_than_it_must() -> None:
         received(server, b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n") >> send(client),
         paused(client) >> nothing,
         received(server, b"x" * 900) >> send(client),
-        received(server, b"x" * 1000) >> (pause(server), send(client)),
+        received(server, b"x" * 1000) >> (send(client), pause(server)),
         paused(client) >> nothing,
         resumed(client) >> resume(server),
         received(server, b"x" * 1000) >> send(client),
