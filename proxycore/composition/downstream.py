@@ -58,6 +58,7 @@ class DownstreamConnection:
         "_chunked",
         "_clock",
         "_discarded",
+        "_ends_by_close",
         "_engine",
         "_exchange",
         "_half_closed",
@@ -91,6 +92,7 @@ class DownstreamConnection:
         self._advancing = False
         self._reading_body = False
         self._chunked = False
+        self._ends_by_close = False
         self._persistent = True
         self._half_closed = False
         self._served = 0
@@ -310,10 +312,11 @@ class DownstreamConnection:
         content = exchange.content
         if (content is not None and not content.is_done) or (self._half_closed and not self._reader.buffered):
             self._persistent = False
-        self._chunked = False
+        self._chunked = self._ends_by_close = False
         if head.length == UNKNOWN:
             self._chunked = writer.is_chunked(head, request.version)
             if writer.ends_by_close(head, request.version):
+                self._ends_by_close = True
                 self._persistent = False
         self._write_head(request, head)
 
@@ -417,13 +420,15 @@ class DownstreamConnection:
     def _cut(self, exchange: Exchange) -> None:
         """End a response that can't be completed. A client must not take what it has for the whole.
 
-        With chunks or a length it would see that anyway; content that ends with the connection
-        must end in a reset, and a reset is the clearest in each case.
+        With chunks or a length it sees that by itself, and what left before, answers to earlier
+        requests among it, arrives. Content that ends with the connection must end in a reset.
         """
-        if exchange.response is None:
-            self._close()
-        else:
+        if exchange.response is not None and (self._ends_by_close or self.wire.is_blocked):
             self._abort()
+        elif self._reading_body:
+            self._linger()
+        else:
+            self._close()
 
     def _linger(self) -> None:
         """The answer went out while the request is still coming (RFC 9112 section 9.6)."""
@@ -453,13 +458,17 @@ class DownstreamConnection:
         self.is_draining = True
         self._persistent = False
         if self.state in ("idle", "head") and not self._reader.mid_head:
-            self._close()
+            # Bytes of the last answer may still wait: a close must not turn them into a reset.
+            if self.wire.is_waiting:
+                self._linger()
+            else:
+                self._close()
 
     def end_now(self) -> None:
         """The deadline of a drain."""
         if self._exchange is not None:
             self._exchange.drained()
-        if self.state not in ("closing", "lost"):
+        if self.state != "lost":
             self._abort()
 
     def _expired(self) -> None:

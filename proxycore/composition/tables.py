@@ -19,8 +19,8 @@ Table = Mapping[str, Mapping[str, str]]
 # side, and discards what still comes, so that the client reads the answer instead of a reset
 # (RFC 9112 section 9.6). `closing` waits for the last fact.
 DOWNSTREAM: Table = {
-    "idle": {"begin": "head", "read": "busy", "close": "closing", "lose": "lost"},
-    "head": {"read": "busy", "close": "closing", "lose": "lost"},
+    "idle": {"begin": "head", "read": "busy", "linger": "lingering", "close": "closing", "lose": "lost"},
+    "head": {"read": "busy", "linger": "lingering", "close": "closing", "lose": "lost"},
     "busy": {"keep": "idle", "upgrade": "tunnel", "linger": "lingering", "close": "closing", "lose": "lost"},
     "tunnel": {"close": "closing", "lose": "lost"},
     "lingering": {"close": "closing", "lose": "lost"},
