@@ -386,6 +386,7 @@ class Core:
         self._names.keep_only({id(server.place) for u in self._upstreams.values() for server in u.servers})
         if before is not None:
             self._replace_listeners(before, plan)
+            self._review_accepting(plan)
 
     def _replace_listeners(self, before: Plan, plan: Plan) -> None:
         engine = self._engine
@@ -409,6 +410,14 @@ class Core:
             if name not in self._paused_listeners:
                 self._paused_listeners[name] = None
                 self._engine.effects.append(PauseAccepting(name))
+
+    def _review_accepting(self, plan: Plan) -> None:
+        """After a reload: the limit may be another, and a name that was paused may have a new socket."""
+        if self._engine.downstream_count >= plan.limits.connections:
+            self._paused_listeners.clear()
+            self._pause_accepting(plan.listeners)
+        elif self._paused_listeners and self._accept_clock.at == inf:
+            self._resume_accepting()
 
     def _resume_accepting(self) -> None:
         if self._engine.downstream_count >= self._engine.plan.limits.connections:
