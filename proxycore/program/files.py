@@ -97,7 +97,7 @@ class Source:
         materials = read_materials(config, files, self.name, problems)
         checks: list[Callable[[], object]] = [
             partial(compile_line, config.logging, self.name),
-            partial(_compile, config, materials),
+            partial(_compile, config, materials, self.name),
         ]
         for check in checks:
             try:
@@ -149,9 +149,13 @@ def read_materials(config: Config, files: Files, source: str, problems: list[Pro
     return Materials(error_pages=pages)
 
 
-def _compile(config: Config, materials: Materials) -> None:
+def _compile(config: Config, materials: Materials, source: str) -> None:
     """Have the core judge it: some of what a configuration asks for shows only when it is put together."""
-    Core(config, materials, now=0.0, wall=0.0, seed=0, entropy=bytes)
+    try:
+        Core(config, materials, now=0.0, wall=0.0, seed=0, entropy=bytes)
+    except ConfigError as error:
+        # The core is given no files, so it can't name them.
+        raise ConfigError([replace(problem, source=source) for problem in error.problems]) from None
 
 
 def _text(content: bytes, source: str) -> str:

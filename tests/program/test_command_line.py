@@ -8,6 +8,7 @@ import pwd
 import re
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -118,6 +119,16 @@ def test_check_reads_includes_the_environment_and_the_files_it_names(
     assert result.code == 1
     assert f'{tmp_path}/routes/b.toml:3: routes[0].respons: unknown key; did you mean "respond"?' in result.errors
     assert 'the environment has no variable "PROXYCORE_TEST_ORIGIN"' in result.errors
+
+
+def test_check_names_the_file_of_what_cant_be_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "httptools", None)
+    monkeypatch.delitem(sys.modules, "proxycore.mechanisms.http1.codec_httptools", raising=False)
+    file = tmp_path / "proxy.toml"
+    file.write_text('http1 = "httptools"\n[[listeners]]\nbind = "127.0.0.1:0"\n[[routes]]\nrespond = {}\n')
+    result = call("check", str(file))
+    assert result.code == 1
+    assert result.errors.startswith(f'{file}: http1: http1 = "httptools" needs the package httptools')
 
 
 def test_check_tells_of_files_that_cant_be_read(tmp_path: Path) -> None:
