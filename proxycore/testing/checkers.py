@@ -58,6 +58,9 @@ class Checker:
         raise Violation(self.name, text)
 
 
+SMALL = 4_096
+"""Bytes that are no breach of a limit: the end of a message, an answer of the proxy's own."""
+
 _OPEN, _ENDED, _CLOSING, _GONE = "open", "half-closed", "closing", "gone"
 _LAST_FACTS = frozenset(("connection_lost", "connect_failed"))
 _LAST_ANSWERS = frozenset(("resolved", "resolve_failed", "call_completed", "call_failed"))
@@ -181,12 +184,19 @@ class Deadlines(Checker):
     IN_A_ROW = 20
     """Rings of the timer at the same time, with no other fact between them: more is a busy loop."""
 
+    EVERY = 64
+    """Facts between two looks at all timers."""
+
     def __init__(self, core: Core) -> None:
         self._core = core
         self._rung_at = -inf
         self._in_a_row = 0
+        self._facts = 0
 
     def fact(self, now: float, name: str, arguments: tuple[Any, ...], effects: Sequence[Effect]) -> None:
+        self._facts += 1
+        if self._facts % self.EVERY == 0:
+            self._look_at_timers()
         if name != "timer_expired":
             self._in_a_row = 0
             return
@@ -196,18 +206,24 @@ class Deadlines(Checker):
             deadline = self._core.next_deadline()
             self.violate(f"a busy loop: the timer rang {self._in_a_row} times at {now:g}, and is due at {deadline}")
 
+    def _look_at_timers(self) -> None:
+        for wakes_at, _, timer in self._core._engine.timers._heap:
+            if timer._wake == wakes_at and timer.at < wakes_at:
+                self.violate(f"{timer!r} is not woken before {wakes_at:g}")
+
 
 class Backlogs(Checker):
     """What waits is bounded: in the driver for each connection, and in the core.
 
-    `limit` is `limits.buffer`; `slack` what one fact may add to it, since a limit is noticed when it is
-    reached; `kept` what one exchange may keep for another try.
+    `limit` is `limits.buffer`. It is noticed when it is reached, so one fact may go beyond it by all that it
+    brings: `slack`; what was begun may be ended after that (`SMALL`). `kept` is what one exchange may keep for
+    another try.
     """
 
     name = "backlogs"
 
     EVERY = 32
-    """Facts between two looks at the core's own buffers: the ledger walks its tables."""
+    """Facts between two looks at the core's own buffers."""
 
     def __init__(self, core: Core, limit: float, slack: int, kept: int) -> None:
         self._core = core
@@ -232,17 +248,20 @@ class Backlogs(Checker):
             self._look_inside()
 
     def _count(self, effect: Send) -> None:
-        total = self._since_paused[effect.conn] + len(effect.data)
-        self._since_paused[effect.conn] = total
-        if total > self._limit + self._slack:
-            self.violate(f"{total} bytes were sent on connection {effect.conn} while it took none")
+        before = self._since_paused[effect.conn]
+        if before > self._limit + SMALL:
+            self.violate(f"{before} bytes were sent on connection {effect.conn} since it took none, and here come more")
+        self._since_paused[effect.conn] = before + len(effect.data)
 
     def _look_inside(self) -> None:
-        ledger = self._core.ledger()
+        # Not by core.ledger(): that concludes exchanges, and may not before this fact's effects are performed.
+        engine = self._core._engine
+        downstreams = [end for end in engine.endpoints.values() if isinstance(end, DownstreamConnection)]
+        exchanges = engine.exchanges.values()
+        held = sum(end.held_bytes for end in downstreams) + sum(exchange.held_bytes for exchange in exchanges)
         each = self._limit + self._slack
-        most = ledger.downstreams * each + ledger.exchanges * (each + self._kept)
-        if ledger.buffered > most:
-            self.violate(f"{ledger.buffered} bytes are held for {ledger}")
+        if held > len(downstreams) * each + len(exchanges) * (each + self._kept):
+            self.violate(f"{held} bytes are held for {len(downstreams)} clients and {len(exchanges)} exchanges")
 
 
 class Books(Checker):
@@ -263,6 +282,8 @@ class Books(Checker):
 
     def fact(self, now: float, name: str, arguments: tuple[Any, ...], effects: Sequence[Effect]) -> None:
         self._facts += 1
+        if name == "drain_requested":
+            self._look_at_idle()
         if name in self._ENDINGS or self._facts % self.EVERY == 0:
             self.look()
 
@@ -308,6 +329,11 @@ class Books(Checker):
             self.violate(f"{connection!r} is {connection.state}, and still leased to {exchange!r}")
         if exchange._outcome is not None or _lease_of(exchange) is not connection:
             self.violate(f"{connection!r} works for an exchange that doesn't know of it: {exchange!r}")
+
+    def _look_at_idle(self) -> None:
+        for endpoint in self._core._engine.endpoints.values():
+            if isinstance(endpoint, DownstreamConnection) and endpoint.state == "idle" and not endpoint.held_bytes:
+                self.violate(f"{endpoint!r} is idle, and goes on in a drain")
 
     def _look_at_exchanges(self) -> None:
         core = self._core
@@ -397,7 +423,7 @@ def all_checkers(core: Core) -> list[Checker]:
         Handles(),
         Gates(patience=4 * sum(clock for clock in clocks if clock != inf) + 60.0),
         Deadlines(core),
-        Backlogs(core, limits.buffer, slack=192 * 1024, kept=kept),
+        Backlogs(core, limits.buffer, slack=128 * 1024, kept=kept),
         Books(core),
         Ledgers(core),
         Faults(),

@@ -272,10 +272,10 @@ class _Listening:
 class Network:
     """Drives `machine`. Give it peers with `connect` and `hosts`, then `run` it.
 
-    `hosts` are the addresses that can be dialled; what isn't there refuses. `names` are what
-    look-ups give: addresses, an error's name, or None for no answer (it fails after `LOOKUP_PATIENCE`). `calls` are the functions that
-    filters ask for: they return a result or raise. `out_of_files` makes accepting and dialling fail with
-    EMFILE. `on_notices` gets the machine's notices. Raises whatever an observer raises.
+    `hosts` are the addresses that can be dialled; what isn't there refuses. `names` are what look-ups give:
+    addresses, an error's name, or None for no answer (it fails after `LOOKUP_PATIENCE`). `calls` are the
+    functions that filters ask for: they return a result or raise. `out_of_files` makes accepting and dialling
+    fail with EMFILE. `on_notices` gets the machine's notices. Raises whatever an observer raises.
     """
 
     def __init__(

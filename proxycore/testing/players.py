@@ -70,7 +70,7 @@ class Client(Peer):
         self.is_half_closed = False
         self.saw_close = False
         self.was_reset = False
-        self._depth = depth
+        self.depth = depth
         self._patience = patience
         self._next = 0
         self._waiting: deque[Scene] = deque()
@@ -143,7 +143,7 @@ class Client(Peer):
         return self.is_over or (self.is_deaf and self.link.is_lost)
 
     def _send_more(self) -> None:
-        while self._next < len(self.scenes) and len(self._waiting) < self._depth and not self.is_half_closed:
+        while self._next < len(self.scenes) and len(self._waiting) < self.depth and not self.is_half_closed:
             last = self._waiting[-1] if self._waiting else None
             if last is not None and (last.upgrades or last.expects or last.closes or last.fault):
                 return

@@ -40,6 +40,15 @@ TAIL = 40
 PATIENCE = 600.0
 """Virtual seconds in which every client must have come to its end: more than all timeouts of a sane configuration."""
 
+BEFORE, AFTER = ("10.9.0.1", "10.9.0.2"), ("10.9.1.1", "10.9.1.2")
+"""What every name stands for, until the world has healed, and from then on."""
+
+TROUBLED = 20.0
+"""Seconds over which connections come, and trouble does."""
+
+REFRESHED = 40.0
+"""Seconds after which nothing is left of trouble: no dead connection in a pool, no address that a name has no more."""
+
 START = 1_000.0
 WALL = 1_800_000_000.0
 
@@ -137,7 +146,7 @@ def default_config(random: Random) -> Config:
                 retries=retries,
             ),
             "narrow": Upstream(
-                servers=[Server(url="http://10.0.1.1:8080", max_connections=2)],
+                servers=[Server(url="http://10.0.1.1:8080", max_connections=random.choice((1, 2)))],
                 queue_timeout=random.choice((1, 60)),
                 queue=100,
             ),
@@ -242,12 +251,12 @@ class Simulation:
         network, random = self.network, self.random
         idle = random.choice((0.3, 1.0, 5.0)) if "idle_closes" in self.features else 0.0
         for upstream in self.config.upstreams.values():
-            for number, server in enumerate(upstream.servers):
+            for server in upstream.servers:
                 address: Address = server.address
                 if server.parsed_url.needs_lookup:
-                    network.names[server.host] = [f"10.9.{number}.{last}" for last in (1, 2)]
-                    for ip in (f"10.9.{number}.1", f"10.9.{number}.2"):
+                    for ip in (*BEFORE, *AFTER):
                         network.hosts[ip, server.port] = OriginHost(self.stage, server.name, idle=idle)
+                    network.names[server.host] = BEFORE
                 else:
                     network.hosts[address] = OriginHost(self.stage, server.name, idle=idle)
 
@@ -255,6 +264,7 @@ class Simulation:
         for checker in self._faults:
             checker.noticed(notices)
         self.endings.noticed(notices)
+        self.verdicts.noticed(notices)
 
     # ---- the run
 
@@ -266,6 +276,9 @@ class Simulation:
             self.drain()
         except Violation as violation:
             raise SimulationFailed(self.seed, violation, self.story(violation)) from violation
+        except Exception as error:
+            fault = Violation("exceptions", f"{type(error).__name__}: {error}")
+            raise SimulationFailed(self.seed, fault, self.story(fault)) from error
         ended = self.endings.ended.values()
         return Report(
             self.seed,
@@ -280,16 +293,16 @@ class Simulation:
 
     def safety(self) -> None:
         """Connections come and go, and things go wrong."""
-        self._arrive(self.exchanges * 2 // 3, calm=False)
+        self._arrive(self.exchanges * 2 // 3, calm=False, spread=TROUBLED)
         self._plan_trouble()
         self._until_over()
 
     def liveness(self) -> None:
         """The world is whole: every request is answered by its origin."""
         self._heal()
-        # What the trouble left behind (dead connections in pools, names that must be looked up again) is gone by then.
-        self.network.run(self.network.now + 40.0)
-        self._arrive(self.exchanges // 3, calm=True)
+        self.network.run(self.network.now + REFRESHED)
+        self._move_names()
+        self._arrive(self.exchanges // 3, calm=True, spread=self.random.choice((1.0, TROUBLED)))
         self._until_over()
 
     def drain(self) -> None:
@@ -306,7 +319,7 @@ class Simulation:
 
     # ---- clients
 
-    def _arrive(self, exchanges: int, *, calm: bool, spread: float = 20.0) -> None:
+    def _arrive(self, exchanges: int, *, calm: bool, spread: float) -> None:
         """Plan connections until that many requests are on their way."""
         random, planned = self.random, 0
         while planned < exchanges:
@@ -357,7 +370,7 @@ class Simulation:
         ):
             if feature in self.features:
                 for _ in range(times):
-                    network.after(random.uniform(0.0, 20.0), trouble)
+                    network.after(random.uniform(0.0, TROUBLED), trouble)
 
     def _heal(self) -> None:
         self.network.out_of_files = False
@@ -365,8 +378,15 @@ class Simulation:
             host.mode = "up"
         for origin in self.stage.origins:
             origin.idle = 0.0
-        self._find_name()
+        for name in self.network.names:
+            self.network.names[name] = AFTER
         self.verdicts.healed()
+
+    def _move_names(self) -> None:
+        """The addresses that names had before are dead now; a proxy that looked again doesn't mind."""
+        for address, host in self.network.hosts.items():
+            if address[0] in BEFORE:
+                host.mode = "refused"
 
     def _reset_something(self) -> None:
         random = self.random
@@ -391,7 +411,8 @@ class Simulation:
 
     def _find_name(self) -> None:
         for name in self.network.names:
-            self.network.names[name] = ["10.9.0.1", "10.9.0.2"]
+            if self.network.names[name] != AFTER:
+                self.network.names[name] = BEFORE
 
     def _run_out_of_files(self) -> None:
         self.network.out_of_files = True

@@ -8,14 +8,14 @@ nothing excuses a false one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from math import inf
 from typing import TYPE_CHECKING
 
 from proxycore.config import Config, Server
 from proxycore.testing.checkers import Checker, Endings
 from proxycore.testing.traffic import Scene
-from proxycore.words.notices import ExchangeEnded
+from proxycore.words.notices import ExchangeEnded, Notice
 
 if TYPE_CHECKING:
     from proxycore.testing.players import Client, Stage
@@ -55,6 +55,7 @@ class Verdicts(Checker):
         self._config = config
         self._troubles: list[tuple[float, float]] = []
         self._listener_of: dict[int, str] = {}
+        self._lone_clients: dict[str, Client] = {}
         self._judged = 0
         self._seen = 0
         self._is_draining = False
@@ -63,6 +64,8 @@ class Verdicts(Checker):
 
     def connected(self, client: Client, listener: str) -> None:
         self._listener_of[id(client)] = listener
+        if client.depth == 1:
+            self._lone_clients[str(client.link.address[1])] = client
         if client.link.read_rate < SLOW:
             for scene in client.scenes:
                 scene.excuses["its client reads slowly"] = None
@@ -91,6 +94,14 @@ class Verdicts(Checker):
         self._is_draining = True
 
     # ---- judging
+
+    def noticed(self, notices: Sequence[Notice]) -> None:
+        """Where nothing else can be on its way to a client, an exchange that completed has no bytes waiting."""
+        for notice in notices:
+            if isinstance(notice, ExchangeEnded) and notice.outcome.cause == "completed":
+                client = self._lone_clients.get(notice.client_port)
+                if client is not None and client.link.waiting_size:
+                    self.violate(f"it is said to be completed, and bytes of it wait: {notice!r}")
 
     def judge(self) -> None:
         """All clients are at their end: judge those that were not yet."""
