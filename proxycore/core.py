@@ -67,6 +67,7 @@ class Core:
         self._accept_clock = Timer(engine.timers, self._resume_accepting)
         self._drain_clock = Timer(engine.timers, self._end_drain)
         self._effects_clock = Timer(engine.timers, _do_nothing)
+        self._is_draining = False
         self._take(config, materials or Materials())
 
     # ---- facts
@@ -285,6 +286,7 @@ class Core:
             upstream.close()
         self._names.keep_only(set())
         self._accept_clock.clear()
+        self._is_draining = True
         self._drain_clock.set(deadline)
         return self._leave()
 
@@ -396,7 +398,11 @@ class Core:
                 engine.effects.append(StopAccepting(name))
         for connection in list(self._downstreams.values()):
             connection.reconfigured(plan.listeners.get(connection.listener))
-        if any(listener.is_closing for listener in before.listeners.values()):
+        if self._is_draining:
+            for listener in plan.listeners.values():
+                listener.is_closing = True
+                engine.effects.append(StopAccepting(listener.name))
+        elif any(listener.is_closing for listener in before.listeners.values()):
             self._drain_clock.set(engine.now + plan.timeouts.drain)
 
     def _end_drain(self) -> None:

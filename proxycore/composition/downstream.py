@@ -63,6 +63,7 @@ class DownstreamConnection:
         "_exchange",
         "_half_closed",
         "_held_since",
+        "_left",
         "_listener",
         "_persistent",
         "_reader",
@@ -93,6 +94,7 @@ class DownstreamConnection:
         self._reading_body = False
         self._chunked = False
         self._ends_by_close = False
+        self._left = 0
         self._persistent = True
         self._half_closed = False
         self._served = 0
@@ -313,6 +315,7 @@ class DownstreamConnection:
         if (content is not None and not content.is_done) or (self._half_closed and not self._reader.buffered):
             self._persistent = False
         self._chunked = self._ends_by_close = False
+        self._left = head.length if head.has_content and head.status not in (204, 304) else 0
         if head.length == UNKNOWN:
             self._chunked = writer.is_chunked(head, request.version)
             if writer.ends_by_close(head, request.version):
@@ -331,15 +334,23 @@ class DownstreamConnection:
         )
 
     def send_data(self, data: bytes) -> None:
+        """A piece of content. Raises ValueError where it is more than the head declared, and so the next message."""
         if self._chunked:
             for piece in writer.chunk(data):
                 self.wire.write(piece)
-        else:
-            self.wire.write(data)
+            return
+        if self._left >= 0:
+            self._left -= len(data)
+            if self._left < 0:
+                raise ValueError("a response with more content than its head declares")
+        self.wire.write(data)
 
     def send_end(self, trailers: list[Field]) -> None:
+        """All content has been sent. Raises ValueError where it is less than the head declared."""
         if self._chunked:
             self.wire.write(writer.last_chunk(trailers))
+        elif self._left > 0:
+            raise ValueError("a response with less content than its head declares")
 
     def exchange_ended(self, complete: bool) -> None:
         exchange = self._exchange
@@ -468,6 +479,8 @@ class DownstreamConnection:
         """The deadline of a drain."""
         if self._exchange is not None:
             self._exchange.drained()
+        if self.state == "closing" and not self.wire.is_waiting:
+            return
         if self.state != "lost":
             self._abort()
 

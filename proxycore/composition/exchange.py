@@ -36,6 +36,7 @@ from proxycore.policies.forwarding import Client, Peer, chosen_host, outbound, t
 from proxycore.policies.local_responses import local_response, proxy_status
 from proxycore.policies.paths import NormalPath, normalise
 from proxycore.policies.retrying import ANSWERED, kind_of, may_resend, may_resend_stale
+from proxycore.policies.rewriting import PathRewrite
 from proxycore.policies.trace import Trace
 from proxycore.words.errors import Failure, Outcome, Refused
 from proxycore.words.messages import ABSENT, UNKNOWN, Field, Headers, RequestHead, ResponseHead
@@ -120,6 +121,7 @@ class Exchange:
         "_lease",
         "_locals",
         "_outcome",
+        "_rewritten",
         "_sent_continue",
         "_upstream_state",
         "began",
@@ -185,6 +187,7 @@ class Exchange:
         self._clock: Timer | None = None
         self._outcome: Outcome | None = None
         self._failure: Failure | None = None
+        self._rewritten: bytes | None = None
         self._sent_continue = False
         self._locals: dict[int, dict[str, Any]] | None = None
 
@@ -279,6 +282,8 @@ class Exchange:
             return self._answer_by_route()
         upstream = self._upstream_state
         if upstream is None:
+            if self.route.rewrite is not None and not self._rewrite(self.route.rewrite):
+                return
             try:
                 upstream = self._upstream_state = self.plan.upstreams[self.upstream]
             except KeyError:
@@ -326,7 +331,9 @@ class Exchange:
         return None
 
     def _answer_by_route(self) -> None:
-        assert self.route.answer is not None
+        if self.route.answer is None:
+            self._engine.fault(f"a filter took the upstream of a route that has no answer, in exchange {self.id}")
+            return self.reject(FAILED)
         try:
             head, body = self.route.answer(self)
         except Refused as refused:
@@ -368,33 +375,41 @@ class Exchange:
             head = outbound(
                 request,
                 self.client,
-                target=request.target if route.rewrite is None else self._rewritten(),
+                target=request.target if self._rewritten is None else self._rewritten,
                 authority=request.authority or lease.server.host
                 if host == "preserve"
                 else chosen_host(host, request.authority, lease.server.host),
             )
             if route.request_edits is not None:
                 route.request_edits.apply(head.headers, self)
-            for step in route.chain.on_upstream_request:
-                step(self, head)
+            if route.chain.on_upstream_request:
+                self._change_outbound(head)
             self.state = EXCHANGE[self.state]["send"]
             lease.send_request(head)
-        except Refused as refused:
-            return self.refuse(refused, "rewrite")
+            if self.content is not None:
+                self._send_content(self.content, lease)
         except Exception:
             self._engine.fault(f"writing a request, in exchange {self.id}")
             return self.reject(FAILED)
-        if self.content is not None:
-            self._send_content(self.content, lease)
         if self.downstream.wire.is_blocked:
             # The response before this one, to the same client, hasn't left yet.
             lease.pause_response()
 
-    def _rewritten(self) -> bytes:
-        """What the server is asked for where the route says so; else it is what the client asked for, byte for byte."""
-        assert self.route.rewrite is not None
+    def _rewrite(self, rewrite: PathRewrite) -> bool:
+        """Make what the server is asked for, before it is asked. False: refused."""
         assert self.path is not None
-        return self.route.rewrite(self.request.target, self.path, self.trace)
+        try:
+            self._rewritten = rewrite(self.request.target, self.path, self.trace)
+        except Refused as refused:
+            self.refuse(refused, "rewrite")
+            return False
+        return True
+
+    def _change_outbound(self, head: RequestHead) -> None:
+        for step in self.route.chain.on_upstream_request:
+            step(self, head)
+        if head.has_content != self.request.has_content:
+            raise ValueError("a filter declared content that isn't there, or none where there is")
 
     def _send_content(self, content: RequestContent, lease: UpstreamConnection) -> None:
         for piece in content.take():
@@ -741,6 +756,8 @@ class Exchange:
         if b"date" not in head.headers:
             head.headers.add(b"date", self.plan.http_date(self._engine.wall))
         try:
+            if head.status < 200:
+                raise ValueError(f"an answer with the status {head.status} of an interim response")
             self.downstream.send_head(head)
         except ValueError:
             if outcome.detail == "fault":

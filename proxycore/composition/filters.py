@@ -116,8 +116,9 @@ class Signal:
         if self.fired is not None:
             return
         self.fired = fired
-        waiters, self._waiters = self._waiters, {}
-        for wake in waiters.values():
+        while self._waiters:
+            # One by one: what a waiter does may end another that waits here.
+            wake = self._waiters.pop(next(iter(self._waiters)))
             wake(fired)
 
     def __repr__(self) -> str:

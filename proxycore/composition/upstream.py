@@ -49,6 +49,7 @@ class UpstreamConnection:
         "_clock",
         "_engine",
         "_expects_continue",
+        "_left",
         "_persistent",
         "_reader",
         "_request_done",
@@ -73,6 +74,7 @@ class UpstreamConnection:
         self._reader: ResponseReader = engine.plan.response_reader()
         self._chunked = False
         self._expects_continue = False
+        self._left = 0
         self._persistent = True
         self._request_done = True
         self._responding = False
@@ -152,6 +154,7 @@ class UpstreamConnection:
 
     def send_request(self, head: RequestHead) -> None:
         self._chunked = head.length == UNKNOWN
+        self._left = max(head.length, 0)
         self._expects_continue = head.expect_continue
         self._request_done = head.length == ABSENT or head.length == 0
         self._responding = False
@@ -164,15 +167,22 @@ class UpstreamConnection:
             self._await_head()
 
     def send_data(self, data: bytes) -> None:
+        """A piece of content. Raises ValueError where it is more than the head declared, and so the next request."""
         if self._chunked:
             for piece in writer.chunk(data):
                 self.wire.write(piece)
-        else:
-            self.wire.write(data)
+            return
+        self._left -= len(data)
+        if self._left < 0:
+            raise ValueError("a request with more content than its head declares")
+        self.wire.write(data)
 
     def send_end(self, trailers: list[Field]) -> None:
+        """All content has been sent. Raises ValueError where it is less than the head declared."""
         if self._chunked:
             self.wire.write(writer.last_chunk(trailers))
+        elif self._left:
+            raise ValueError("a request with less content than its head declares")
         self._request_done = True
         if not self._responding:
             self.since = self._engine.now

@@ -11,10 +11,10 @@ from proxycore.composition.filters import Filter, NeedBody, Respond, Retry, Verd
 from proxycore.config import Config, Limits, Listener, Match, Route, Upstream
 from proxycore.config import Respond as Answer
 from proxycore.core import Core
-from proxycore.words.effects import Connect, Effect, Send
+from proxycore.words.effects import Abort, Connect, Effect, Send
 from proxycore.words.errors import Failure
 from proxycore.words.ids import ConnId
-from proxycore.words.messages import Headers, ResponseHead
+from proxycore.words.messages import ABSENT, Headers, RequestHead, ResponseHead
 from proxycore.words.notices import Fault
 
 HERE = ("127.0.0.1", 80)
@@ -160,3 +160,59 @@ def test_an_answer_may_be_given_again_and_again() -> None:
     first, second = (sent(core.data_received(client, GET, at)) for at in (1.0, 1.1))
     assert first == second
     assert first.count(b"x-seen") == 1
+
+
+def answers_101(exchange: Exchange, head: ResponseHead) -> Respond | None:
+    return Respond(ResponseHead(101, Headers(), upgrade=b"echo"), b"x")
+
+
+def declares_less(exchange: Exchange, head: ResponseHead) -> Respond | None:
+    head.length = 1
+    return None
+
+
+def declares_nothing(exchange: Exchange, head: ResponseHead) -> Respond | None:
+    head.status = 204
+    return None
+
+
+def declares_more(exchange: Exchange, head: ResponseHead) -> Respond | None:
+    head.length = 3
+    return None
+
+
+@pytest.mark.parametrize("change", [answers_101, declares_less, declares_nothing, declares_more])
+def test_a_response_is_never_longer_or_shorter_than_its_head_says(
+    change: Callable[[Exchange, ResponseHead], Respond | None],
+) -> None:
+    class Tearing(Filter):
+        def on_response(self, exchange: Exchange, head: ResponseHead) -> Respond | None:
+            return change(exchange, head)
+
+    core = make_core(Tearing())
+    client = accept(core)
+    server = ask(core, client)
+    effects = core.data_received(server, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", 2.0)
+    assert faults(core)
+    head, _, body = sent(effects).partition(b"\r\n\r\n")
+    declared = next((int(line[16:]) for line in head.split(b"\r\n") if line.startswith(b"content-length: ")), 0)
+    assert len(body) <= declared
+    if len(body) < declared or declared == 0:
+        assert Abort(server) in effects
+
+
+@pytest.mark.parametrize("length", [ABSENT, 0, 3, 10])
+def test_a_request_is_never_longer_or_shorter_than_its_head_says(length: int) -> None:
+    class Tearing(Filter):
+        def on_upstream_request(self, exchange: Exchange, outbound: RequestHead) -> None:
+            outbound.length = length
+
+    core = make_core(Tearing())
+    client = accept(core)
+    (dial,) = core.data_received(client, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello", 1.0)
+    assert isinstance(dial, Connect)
+    effects = core.connected(dial.conn, HERE, HERE, 1.0)
+    assert faults(core)
+    upstream = b"".join(e.data for e in effects if isinstance(e, Send) and e.conn == dial.conn)
+    assert len(upstream.partition(b"\r\n\r\n")[2]) <= max(length, 0)
+    assert Abort(dial.conn) in effects
