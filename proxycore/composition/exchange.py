@@ -32,7 +32,7 @@ from proxycore.composition.records import record_of
 from proxycore.composition.tables import EXCHANGE
 from proxycore.composition.tunnel import Tunnel
 from proxycore.mechanisms.timers import Timer
-from proxycore.policies.forwarding import Client, Peer, chosen_host, outbound, told_request_id
+from proxycore.policies.forwarding import Client, Peer, chosen_host, outbound, take_hop, told_request_id
 from proxycore.policies.local_responses import local_response, proxy_status
 from proxycore.policies.paths import NormalPath, normalise
 from proxycore.policies.retrying import ANSWERED, kind_of, may_resend, may_resend_stale
@@ -231,6 +231,8 @@ class Exchange:
         """Decide what becomes of the request. The exchange may have ended when this returns."""
         if self.request.length > self.plan.limits.request_body:
             return self.refuse(Refused(413, "The request's content is too long."), "limits.request_body")
+        if self.request.method == b"OPTIONS" and take_hop(self.request):
+            return self._answer(ResponseHead(204, Headers()), b"", _COMPLETED)
         try:
             self.path = normalise(self.request.target)
         except Refused as refused:
@@ -643,7 +645,7 @@ class Exchange:
         """On another server, if there is one."""
         self.retries += 1
         self._failure = failure
-        if self._upstream_state is not None:
+        if self._upstream_state is not None and kind_of(failure) != "connect":
             self._upstream_state.budget.resent()
         if self.server is not None:
             self.tried = (*self.tried, self.server)

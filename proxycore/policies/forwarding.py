@@ -203,6 +203,20 @@ def chosen_host(choice: str, asked: bytes, server: bytes) -> bytes:
     return server if choice == "upstream" else choice.encode()
 
 
+def take_hop(request: RequestHead) -> bool:
+    """Count an OPTIONS request's hop down in Max-Forwards. True: it may go no further, and we are who answers.
+
+    RFC 9110 section 7.6.2 asks that of OPTIONS and TRACE. What is no number is passed on as it is.
+    """
+    left = request.headers.get(b"max-forwards")
+    if left is None or not left.isdigit() or len(left) > 9:
+        return False
+    if int(left) == 0:
+        return True
+    request.headers.set(b"max-forwards", b"%d" % (int(left) - 1))
+    return False
+
+
 def told_request_id(request: RequestHead, peer: Peer) -> str | None:
     """The X-Request-Id of a trusted proxy, if it is one line of plain characters; else mint one."""
     if not peer.is_trusted:

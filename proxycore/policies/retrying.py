@@ -4,7 +4,8 @@ Three things must agree. What happened: nothing of the request had been sent, or
 carried out, or its answer has begun (`Failure.resend`). What the request is: one with an idempotent method may be
 repeated though it was carried out (RFC 9110 section 9.2.2), any other only if it wasn't sent. What the configuration
 wants: for which failures, how often, with how much of all traffic. The last is the `RetryBudget`: when
-every server fails, retries would else multiply the load that makes them fail.
+every server fails, retries would else multiply the load that makes them fail. A connect that failed was no load, and
+is free: with one of three servers dead a third of all requests meets it, more than any sensible budget.
 """
 
 from __future__ import annotations
@@ -111,6 +112,9 @@ def why_not(
         return f"retries.on doesn't name {kind or failure.error}"
     if retries >= policy.max:
         return f"retries.max is {policy.max}"
+    if kind == "connect" and policy.budget:
+        # No server has had anything of it yet: it is no load but for the one that takes it in the end.
+        return ""
     return "" if budget.allows(now) else f"retries.budget, {policy.budget:g} of all requests, is used up"
 
 

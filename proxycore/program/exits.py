@@ -13,7 +13,7 @@ INTERRUPTED = 128
 
 MEANINGS = f"""\
 exit codes:
-  {OK}    all is well; after SIGTERM or SIGINT: everything in flight was finished
+  {OK}    all is well; after SIGTERM or SIGINT: drained, for timeouts.drain at most
   {BAD_CONFIGURATION}    the configuration is wrong
   {USAGE}    the command line is wrong
   {NOT_STARTED}    it could not start: an address is taken, a user, a file or an extra is missing

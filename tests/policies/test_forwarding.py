@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxycore.policies.addresses import AddressSet, parse_address
-from proxycore.policies.forwarding import Client, Peer, chosen_host, outbound, told_request_id
+from proxycore.policies.forwarding import Client, Peer, chosen_host, outbound, take_hop, told_request_id
 from proxycore.policies.trace import Trace
 from proxycore.words.ids import Address
 from proxycore.words.messages import UNKNOWN, Field, Headers, RequestHead
@@ -294,3 +294,16 @@ def test_the_trace_says_who_was_believed() -> None:
     assert trace.render() == (
         "client: is the peer 192.0.2.1 (it is no trusted proxy)\nclient: forwarded by 10.0.0.1 (it is 1.2.3.4)"
     )
+
+
+@pytest.mark.parametrize(
+    ("told", "stops", "left"), [(b"0", True, b"0"), (b"1", False, b"0"), (b"10", False, b"9"), (b"-1", False, b"-1")]
+)
+def test_hops_are_counted_down(told: bytes, stops: bool, left: bytes) -> None:
+    request = RequestHead(b"OPTIONS", b"*", b"a", Headers([(b"max-forwards", told)]))
+    assert take_hop(request) == stops
+    assert request.headers.get(b"max-forwards") == left
+
+
+def test_no_hops_are_counted_where_nobody_asked() -> None:
+    assert not take_hop(RequestHead(b"OPTIONS", b"*", b"a", Headers()))
