@@ -169,7 +169,9 @@ class Retries(Section):
     replay_body: Bytes = setting(
         Size(least=0, off=False), "A longer request body isn't kept, so isn't sent again.", default="64KiB"
     )
-    budget: Fraction = setting(Share(), "Retries are at most this share of requests.", default=0.2)
+    budget: Fraction = setting(
+        Share(), "Retries are at most this share of requests. After a connect that failed they are free.", default=0.2
+    )
 
 
 @section

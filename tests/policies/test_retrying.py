@@ -150,8 +150,22 @@ def test_a_spent_budget_refuses() -> None:
     assert reason == "retries.budget, 0.2 of all requests, is used up"
 
 
+def test_a_connect_that_failed_needs_no_budget() -> None:
+    """It was no load to anybody: with one of three servers dead, a third of all requests meets it."""
+    budget = RetryBudget(0.2, 0.0)
+    while budget.allows(0.0):
+        budget.resent()
+    assert why_not(b"POST", REFUSED, Retries(), budget, 0.0, retries=0, can_rewind=True) == ""
+    assert why_not(b"POST", REFUSED, Retries(), budget, 0.0, retries=1, can_rewind=True) == "retries.max is 1"
+
+
 def test_a_budget_of_nothing_allows_nothing() -> None:
-    assert not RetryBudget(0.0, 0.0).allows(0.0)
+    budget = RetryBudget(0.0, 0.0)
+    assert not budget.allows(0.0)
+    for failure in (REFUSED, RESET):
+        assert why_not(b"GET", failure, Retries(budget=0.0), budget, 0.0, retries=0, can_rewind=True) == (
+            "retries.budget, 0 of all requests, is used up"
+        )
 
 
 @given(
