@@ -274,7 +274,7 @@ class Books(Checker):
     name = "books"
 
     EVERY = 64
-    _ENDINGS = frozenset(("connection_lost", "connect_failed", "eof_received", "timer_expired"))
+    _ENDINGS = frozenset(("connection_lost", "connect_failed", "eof_received", "peer_ended", "timer_expired"))
 
     def __init__(self, core: Core) -> None:
         self._core = core

@@ -610,6 +610,8 @@ class Network:
             return
         if link.conn is None or link._arrived or (link.paused and piece):
             link._arrived.append(piece)
+            if not piece and link.conn is not None and link.paused:
+                self.tell("peer_ended", link.conn)
         else:
             self._take(link, piece)
 
@@ -794,6 +796,7 @@ FACTS = (
     "accept_failed",
     "data_received",
     "eof_received",
+    "peer_ended",
     "writing_paused",
     "writing_resumed",
     "connected",

@@ -288,6 +288,11 @@ def eof(conn: Handle) -> Fact:
     return Fact("eof_received", conn)
 
 
+def peer_ended(conn: Handle) -> Fact:
+    """The peer half-closed while we don't read, behind bytes that are unread."""
+    return Fact("peer_ended", conn)
+
+
 def paused(conn: Handle) -> Fact:
     """The kernel refused bytes."""
     return Fact("writing_paused", conn)

@@ -9,10 +9,9 @@ nothing excuses a false one.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from math import inf
 from typing import TYPE_CHECKING
 
-from proxycore.config import Config, Server
+from proxycore.config import UNLIMITED, Config, Server
 from proxycore.testing.checkers import Checker, Endings
 from proxycore.testing.traffic import Scene
 from proxycore.words.notices import ExchangeEnded, Notice
@@ -175,7 +174,7 @@ class Verdicts(Checker):
         allowed = _REQUEST_STATUSES.get(scene.fault)
         if allowed is not None and status in allowed:
             return
-        if status == 503 and any(server.max_connections != inf for server in self._servers()):
+        if status == 503 and any(server.max_connections != UNLIMITED for server in self._servers()):
             return  # its queue may be full, or too slow
         if not self._may_fail(scene):
             self.violate(f"{status} by the proxy, and no reason for it: {scene}")
