@@ -436,7 +436,8 @@ class DownstreamConnection:
         """
         if exchange.response is not None and (self._ends_by_close or self.wire.is_blocked):
             self._abort()
-        elif self._reading_body:
+        elif self._reading_body or exchange.request.persistent:
+            # A close with unread input would be a reset after all.
             self._linger()
         else:
             self._close()

@@ -195,7 +195,7 @@ def test_a_response_that_stops_is_cut() -> None:
         tick(4) >> nothing,
         received(server, b"1\r\nd\r\n") >> send(client),
         tick(4) >> nothing,
-        tick(2) >> (abort(server), close(client), exchange_ended("timed_out", "response_body")),
+        tick(2) >> (abort(server), send_eof(client), exchange_ended("timed_out", "response_body")),
     )
 
 
