@@ -219,7 +219,7 @@ def test_a_bad_configuration_says_so() -> None:
 def test_explaining() -> None:
     config = Proxy.from_toml(TEXT).core.config
     explanation = explain(config, "GET https://api.example.com/api/x", {"Accept": "a"})
-    assert "route: passed over to-https (host api.example.com is not secure.example.com)" in explanation.text
+    assert "route: passed over to-https (scheme https is not http)" in explanation.text
     assert "it went to api, server 10.0.0.1:8080, for /x" in explanation.text
     values = explanation.as_dict()
     assert values["upstream"]["target"] == "/x"
