@@ -389,7 +389,7 @@ class Driver:
     def _perform_connect(self, effect: Connect) -> None:
         family = family_of(effect.address)
         try:
-            sock = socket.socket(family, socket.SOCK_STREAM)
+            sock = self._open(family)
         except OSError as error:
             self._arisen.append((self._machine.connect_failed, (effect.conn, error_name(error))))
             return
@@ -406,6 +406,18 @@ class Driver:
         except OSError as error:
             self._lose(connection, error_name(error))
         # A dial that succeeds at once is writable, and concluded like any other.
+
+    def _open(self, family: socket.AddressFamily) -> socket.socket:
+        """A socket to dial with. Where no descriptor is left accepting stops, and the reserve has one."""
+        try:
+            return socket.socket(family, socket.SOCK_STREAM)
+        except OSError as error:
+            if error.errno not in _NO_DESCRIPTORS:
+                raise
+            for listening in self._listening:
+                if listening.accepting:
+                    self._ran_out(listening, error)
+        return socket.socket(family, socket.SOCK_STREAM)
 
     def _conclude_dial(self, connection: Connection) -> None:
         number = connection.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)

@@ -9,6 +9,7 @@ import socket
 import struct
 import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -246,21 +247,31 @@ def test_listen_closes_what_is_missing_renames_and_adds(world: World) -> None:
     assert sorted(fact[2] for fact in world.machine.of("accepted")) == ["added", "renamed"]
 
 
-def test_without_descriptors_accepting_stops_and_the_reserve_serves_a_dial(world: World) -> None:
-    target = listen()
-    world.start(Recorder())
-    clients = [socket.socket() for _ in range(3)]
-    world.sockets += [target, *clients]
+@contextmanager
+def no_descriptors_left(world: World) -> Iterator[None]:
     world.runtime.run(world.driver, lambda: False, 0.01)  # the runtime opens what it needs
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (1 + max(int(fd) for fd in os.listdir("/dev/fd")), hard))
+    fill = []
     try:
-        fill = []
         try:
             while True:
                 fill.append(os.dup(0))
         except OSError:
             pass
+        yield
+    finally:
+        for fd in fill:
+            os.close(fd)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_without_descriptors_accepting_stops_and_the_reserve_serves_a_dial(world: World) -> None:
+    target = listen()
+    world.start(Recorder())
+    clients = [socket.socket() for _ in range(3)]
+    world.sockets += [target, *clients]
+    with no_descriptors_left(world):
         for client in clients:
             client.connect(world.listening[0].getsockname())
         world.driver.ready()
@@ -270,12 +281,29 @@ def test_without_descriptors_accepting_stops_and_the_reserve_serves_a_dial(world
         world.do(Connect(ConnId(7), target.getsockname()))
         world.driver.ready()
         assert world.machine.names(7) == ["connected"]
-        for fd in fill:
-            os.close(fd)
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     world.do(ResumeAccepting("web"))
     world.until(lambda: len(world.machine.of("accepted")) == 3)
+
+
+def test_a_dial_that_finds_no_descriptor_takes_one_of_the_reserve(world: World) -> None:
+    """Accepting stops before it can take them all."""
+    target = listen()
+    world.start(Recorder())
+    client = socket.socket()
+    world.sockets += [target, client]
+    with no_descriptors_left(world):
+        world.do(Connect(ConnId(7), target.getsockname()))
+        world.driver.ready()
+        assert world.machine.facts[0] == ("accept_failed", "web", "EMFILE")
+        assert world.machine.names(7) == ["connected"]
+        client.connect(world.listening[0].getsockname())
+        world.driver.ready()
+        assert not world.machine.of("accepted")
+        for number in range(8, 30):
+            world.do(Connect(ConnId(number), target.getsockname()))
+        assert ("connect_failed", ConnId(29), "EMFILE") in world.machine.facts
+    world.do(ResumeAccepting("web"))
+    world.until(lambda: len(world.machine.of("accepted")) == 1)
 
 
 # ---- bytes --------------------------------------------------------------------------------------------------
