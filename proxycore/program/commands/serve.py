@@ -12,6 +12,7 @@ from proxycore.program.access_log import AccessLog
 from proxycore.program.banner import banner
 from proxycore.program.files import Disk, Loaded, Source
 from proxycore.program.listening import ListeningSockets
+from proxycore.program.open_files import allow_many
 from proxycore.program.privileges import become, check_user
 from proxycore.program.program_log import logging_to_stderr
 from proxycore.program.reloading import FromDisk
@@ -60,6 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
     loaded = source.load(disk)
     check_user(loaded.config.user)
     count = worker_count(loaded.config)
+    allow_many()
     with logging_to_stderr(loaded.config.logging.level):
         if count == 1:
             return serve(source, loaded, arguments.binding)
