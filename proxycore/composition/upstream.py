@@ -271,6 +271,8 @@ class UpstreamConnection:
     def send_expired(self) -> None:
         if self.state in ("leased", "tunnel"):
             self._fail("connection_write_timeout", 504)
+        elif self.state == "idle":
+            self.retire()
         else:
             self._abort()
 

@@ -409,10 +409,9 @@ class Network:
                     performers[effect.__class__](effect)
         finally:
             self._busy = False
-        if self._on_notices is not None:
-            notices = self.machine.take_notices(self.now)
-            if notices:
-                self._on_notices(notices)
+        notices = self.machine.take_notices(self.now)
+        if notices and self._on_notices is not None:
+            self._on_notices(notices)
 
     def _new_link(self, address: Address) -> Link:
         weather, random = self.weather, self.random

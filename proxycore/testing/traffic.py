@@ -236,7 +236,7 @@ class Playwright:
         scene.closes = self.has("close", 0.15)
         scene.fields = [(b"X-Tag", nonce), (b"x-tag", b"2"), (b"X-Forwarded-For", b"203.0.113.9")]
         if self.has("slow_writers", 0.2):
-            scene.pieces, scene.gap = random.randint(2, 4), random.choice((0.0, 0.01, 0.5, 1.5))
+            scene.pieces, scene.gap = random.randint(2, 4), random.choice((0.0, 0.01, 0.5, 1.2))
         self._plan_reply(scene, calm)
         if not calm:
             self._spoil_request(scene)
