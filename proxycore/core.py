@@ -77,8 +77,6 @@ class Core:
         # What `_enter` and `_leave` do, without the calls: two of these facts make an exchange.
         engine = self._engine
         engine.now = now
-        if engine.ended:
-            engine.settle()
         endpoint = engine.endpoints.get(conn)
         if endpoint is None:
             engine.stale_facts += 1
@@ -154,8 +152,6 @@ class Core:
             downstream = self._downstreams.pop(conn, None)
             if downstream is not None:
                 self._forget_client(downstream)
-        if engine.ended:
-            engine.settle()
         return self._leave()
 
     def connected(self, conn: ConnId, local: Address, peer: Address, now: float) -> Sequence[Effect]:
@@ -186,8 +182,6 @@ class Core:
         """A client connected to `listener`; `conn` is from `next_conn_id`."""
         engine = self._engine
         engine.now = now
-        if engine.ended:
-            engine.settle()
         plan = engine.plan.listeners.get(listener)
         if plan is None or plan.is_closing:
             engine.effects.append(Abort(conn))
@@ -306,7 +300,12 @@ class Core:
         return self._engine.timers.next_deadline()
 
     def take_notices(self, now: float) -> list[Notice]:
-        """What happened since the last time; call it after each batch of facts. See `notices_dropped`."""
+        """What happened since the last time. See `notices_dropped`.
+
+        Call it, whether or not anybody watches, whenever all effects so far have been performed and all
+        facts that arose from that were told: only then is it known which exchanges are really complete.
+        What filters want done in the end makes `next_deadline` come at once.
+        """
         self._engine.now = now
         self._settle()
         return self._engine.take_notices()
@@ -341,11 +340,9 @@ class Core:
     # ---- inside
 
     def _enter(self, conn: ConnId, now: float) -> Endpoint | None:
-        """Begin a fact. Exchanges that ended in an earlier one are concluded first."""
+        """Begin a fact."""
         engine = self._engine
         engine.now = now
-        if engine.ended:
-            engine.settle()
         endpoint = engine.endpoints.get(conn)
         if endpoint is None and conn:
             engine.stale_facts += 1

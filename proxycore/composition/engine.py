@@ -142,10 +142,10 @@ class Engine:
         return sends
 
     def settle(self) -> None:
-        """Conclude the exchanges that ended in an earlier fact, now that it is known whether their bytes left.
+        """Conclude the exchanges that have ended, now that it is known whether their bytes left.
 
-        The driver tries each send before it tells the next fact, so a refusal of the kernel
-        (`writing_paused`) or a lost connection comes before anything else can.
+        The driver asks for notices when it has tried all that was to be sent, and has told what arose
+        from that: a kernel that refuses (`writing_paused`), a lost connection.
         """
         ended = self.ended
         self.ended = []

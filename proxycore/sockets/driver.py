@@ -6,6 +6,11 @@ All sockets are in one readiness set, level-triggered. The set has a descriptor 
 socket is ready; so a runtime waits for one descriptor and one deadline, and calls `ready` and `timer_expired`.
 The driver never waits, and knows neither runtime nor protocol.
 
+*In phases.* A wake-up first reads from all that is readable, then tells the machine what came, then sends what it
+wants sent: each phase runs without the others in between, and so in a warm cache, which takes a sixth off the cost of
+a small exchange; and a peer that is woken by the first send is awake for the rest. What must come after a send (a
+close) waits for it, what is told in the end (`take_notices`) comes when all was tried.
+
 *One fact at a time.* A fact is told by calling the machine, which answers with effects; they are performed
 first-in first-out. What happens meanwhile (a kernel that is full, a dial that is refused at once) queues in
 `_arisen` and is told after the last effect, so the machine is never entered while it works or while its effects
@@ -80,8 +85,14 @@ EVENTS = 64
 ACCEPTS = 64
 """Connections accepted for each wake-up and listening socket."""
 
+BATCH = 256 << 10
+"""Bytes that are read before they are told. More would be memory for nothing."""
+
 PIECES = 64
 """Pieces given to the kernel at once; every platform takes that many (IOV_MAX)."""
+
+_AFTER_SENDS = frozenset((SendEof, Close, Abort, PauseReading))
+"""Effects that must find what was sent before them already tried: what a failed send leaves unread is still read."""
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 _NO_DESCRIPTORS = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
@@ -119,6 +130,9 @@ class Driver:
         self._records: dict[int, Connection | Listening] = {}
         self._listening: list[Listening] = []
         self._connections: dict[ConnId, Connection] = {}
+        self._received: list[tuple[Connection, bytes]] = []
+        self._received_size = 0
+        self._sends: list[Send] = []
         self._arisen: deque[tuple[Callable[..., Sequence[Effect]], tuple[Any, ...]]] = deque()
         self._gone: set[int] = set()
         self._slow = 0  # connections that have something waiting
@@ -163,16 +177,20 @@ class Driver:
                     continue
                 if event == READABLE and record.reading:
                     self._read(record)  # type: ignore[arg-type]  # a Listening is never `reading`
+                    if self._received_size >= BATCH:
+                        self._tell_received()
                 elif record.__class__ is Listening:
                     self._accept(record)
                 else:
                     self._attend(record, event)  # type: ignore[arg-type]
                 if arisen:
                     self._tell_arisen()
+            record = None
+            self._finish()
         except Exception:
             if isinstance(record, Connection) and record.fd >= 0:
                 self._reset(record)
-                self._tell_arisen()
+            self._finish()
             raise
         finally:
             self._busy = False
@@ -195,7 +213,7 @@ class Driver:
             return
         self._enter()
         try:
-            self._tell_arisen()
+            self._finish()
         finally:
             self._busy = False
         self._pass_notices()
@@ -231,6 +249,8 @@ class Driver:
         for listening in self._listening.copy():
             self._stop(listening)
         self._arisen.clear()
+        self._received.clear()
+        self._sends.clear()
         self._reserve.release()
         self._set.close()
 
@@ -240,9 +260,33 @@ class Driver:
         assert not self._busy, "the driver was entered while at work: use tell"
         self._busy = True
 
+    def _finish(self) -> None:
+        """Tell all that was read and arose, and send all that is to be sent, until nothing is left of either."""
+        while self._received or self._sends or self._arisen:
+            self._tell_received()
+            self._send_all()
+            self._tell_arisen()
+
+    def _tell_received(self) -> None:
+        received, self._received = self._received, []
+        self._received_size = 0
+        fact, now = self._machine.data_received, self._clock()
+        for connection, data in received:
+            if connection.fd < 0:
+                continue  # closed meanwhile, by a fact about another
+            try:
+                effects = fact(connection.conn, data, now)
+            except Exception:
+                self._abandon((connection.conn,))
+                raise
+            if effects:
+                self._perform(effects)
+
     def _tell_arisen(self) -> None:
         arisen, clock = self._arisen, self._clock
         while arisen:
+            if self._sends:
+                self._send_all()
             fact, arguments = arisen.popleft()
             try:
                 effects = fact(*arguments, clock())
@@ -261,14 +305,21 @@ class Driver:
             self._reset(connection)
 
     def _perform(self, effects: Sequence[Effect]) -> None:
-        connections = self._connections
         for effect in effects:
             if effect.__class__ is Send:
-                connection = connections.get(effect.conn)
-                if connection is not None:
-                    self._send(connection, effect.data)
+                self._sends.append(effect)
             else:
+                if effect.__class__ in _AFTER_SENDS and self._sends:
+                    self._send_all()
                 self._performers[effect.__class__](effect)
+
+    def _send_all(self) -> None:
+        sends, self._sends = self._sends, []
+        connections = self._connections
+        for send in sends:
+            connection = connections.get(send.conn)
+            if connection is not None:
+                self._send(connection, send.data)
 
     def _pass_notices(self) -> None:
         """Asked for though nobody may watch: only now does the machine know that its last effects were performed."""
@@ -302,15 +353,16 @@ class Driver:
             self._lose(connection, connection.broken or error_name(error))
             return
         if not data:
+            if self._received:
+                self._tell_received()  # what stood before it
             self._end(connection)
             return
         if len(data) == size:
             connection.size = LARGE if self._slow < CROWD else MODEST
         elif len(data) <= SMALL:
             connection.size = SMALL
-        effects = self._machine.data_received(connection.conn, data, self._clock())
-        if effects:
-            self._perform(effects)
+        self._received.append((connection, data))
+        self._received_size += len(data)
 
     def _end(self, connection: Connection) -> None:
         """The peer's end of file, with nothing unread before it."""

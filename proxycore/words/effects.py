@@ -72,7 +72,7 @@ class Abort(_OnConn):
 
 
 class PauseReading(_OnConn):
-    """Read no bytes; go on watching for hang-ups and errors."""
+    """Read no bytes; go on watching for hang-ups and errors. What has been read already is still told."""
 
     __slots__ = ()
 

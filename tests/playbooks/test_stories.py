@@ -101,8 +101,8 @@ def test_a_waiter_whose_leader_dies_leads() -> None:
         *leased(leader, first),
         accepted(waiter) >> nothing,
         received(waiter, GET) >> nothing,
-        lost(leader, "ECONNRESET")
-        >> (abort(first), connect(second, ONE), exchange_ended("client_left", "response_head")),
+        lost(leader, "ECONNRESET") >> (abort(first), exchange_ended("client_left", "response_head")),
+        tick(0) >> connect(second, ONE),
         lost(first) >> nothing,
         connected(second) >> send(second, GET_OUT),
         received(second, OK) >> (send(waiter, OK_OUT), exchange_ended("completed")),

@@ -534,7 +534,7 @@ def test_paused_reads_nothing_and_resumed_reads_all(world: World) -> None:
     world.told("data_received", conn, b"wait")
 
 
-def test_a_pause_holds_within_one_wakeup(world: World) -> None:
+def test_a_pause_lets_through_what_was_read_in_the_same_wakeup_and_no_more(world: World) -> None:
     world.start(Recorder())
     first, one = world.join()
     second, two = world.join()
@@ -543,7 +543,11 @@ def test_a_pause_holds_within_one_wakeup(world: World) -> None:
     second.sendall(b"2")
     world.driver.ready()
     world.quiet()
-    assert len(world.machine.of("data_received")) == 1
+    assert len(world.machine.of("data_received")) == 2
+    first.sendall(b"3")
+    second.sendall(b"4")
+    world.quiet()
+    assert len(world.machine.of("data_received")) == 2
 
 
 def test_a_reset_while_paused_is_told_at_once(world: World) -> None:
