@@ -24,6 +24,7 @@ from typing import Any
 
 from proxycore.composition.filters import Filter
 from proxycore.config import Config, Limits, Listener, Retries, Route, Server, Timeouts, Upstream
+from proxycore.config.sections import options_of
 from proxycore.core import Core
 from proxycore.testing.checkers import Checker, Endings, Faults, Violation, all_checkers
 from proxycore.testing.network import Network, Weather
@@ -38,7 +39,7 @@ TAIL = 40
 """Facts that a failure shows at most."""
 
 PATIENCE = 600.0
-"""Virtual seconds in which every client must have come to its end: more than all timeouts of a sane configuration."""
+"""Virtual seconds, beside all the clocks of the configuration, in which every client must have come to its end."""
 
 BEFORE, AFTER = ("10.9.0.1", "10.9.0.2"), ("10.9.1.1", "10.9.1.2")
 """What every name stands for, until the world has healed, and from then on."""
@@ -230,8 +231,10 @@ class Simulation:
         self.verdicts = Verdicts(self.stage, self.config, self.endings)
         self.checkers.append(self.verdicts)
         self.playwright = Playwright(
-            random, self.features, targets or targets_of(self.config), _finite(self.config.limits.request_body)
+            random, self.features, targets or targets_of(self.config), self.config.limits.request_body
         )
+        clocks = (getattr(self.config.timeouts, option.attribute) for option in options_of(type(self.config.timeouts)))
+        self._patience = PATIENCE + sum(clock for clock in clocks if clock != inf)
         self._faults = [c for c in self.checkers if isinstance(c, Faults)]
         self._build_origins()
         self.network.listen([listener.name for listener in self.config.listeners])
@@ -313,7 +316,7 @@ class Simulation:
         self.verdicts.draining()
         network.tell("drain_requested", network.now + self.config.timeouts.drain)
         self._until_over()
-        network.run(network.now + PATIENCE)
+        network.run(network.now + self._patience)
         for checker in self.checkers:
             checker.finished()
 
@@ -348,7 +351,7 @@ class Simulation:
 
     def _until_over(self) -> None:
         clients, network = self.stage.clients, self.network
-        end = network.now + PATIENCE
+        end = network.now + self._patience
         network.run(network.now + 20.0)
         network.run(end, stop=lambda: all(client.is_done for client in clients))
         hanging = [client for client in clients if not client.is_done]
@@ -443,10 +446,6 @@ class Simulation:
 
 def _how(random: Random) -> str:
     return random.choice(("close", "reset"))
-
-
-def _finite(limit: float) -> int:
-    return int(limit) if limit != inf else 1 << 40
 
 
 def simulate(seed: int, **options: Any) -> Report:

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
+from proxycore.config import UNLIMITED
+
 Fields = list[tuple[bytes, bytes]]
 
 FEATURES = (
@@ -55,6 +57,10 @@ FEATURES = (
 
 FAULTS = frozenset(FEATURES[FEATURES.index("leaving") :])
 """Those that may cost a client its answer. The liveness phase has none of them."""
+
+
+SENT_MAX = 300_000
+"""Bytes of content that a client sends at most."""
 
 
 def content(nonce: bytes, size: int) -> bytes:
@@ -157,7 +163,8 @@ class Scene:
 
     @property
     def content(self) -> bytes:
-        return content(self.nonce + b"q", self.size)
+        # Of what is longer than any limit only a beginning is ever sent.
+        return content(self.nonce + b"q", min(self.size, SENT_MAX))
 
     @property
     def reply_content(self) -> bytes:
@@ -295,7 +302,7 @@ class Playwright:
     def _spoil_request(self, scene: Scene) -> None:
         random = self._random
         if self.has("bad_requests", 0.06):
-            scene.fault = random.choice(("bad_head", "too_long"))
+            scene.fault = random.choice(("bad_head", "too_long")) if self._request_max < UNLIMITED else "bad_head"
         elif self.has("stalled_requests", 0.05):
             scene.fault = "stalled" if scene.size > 1 and not scene.expects else "slow_head"
         if scene.fault == "too_long":

@@ -25,7 +25,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, chdir
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -157,7 +157,8 @@ class Reader:
     def _run_python(self, block: Block, text: str) -> None:
         code = compile("\n" * block.line + text, str(block.page), "exec")
         if '"listening' not in text:
-            exec(code, self._names)
+            with chdir(self._folder):
+                exec(code, self._names)
         elif block.title is None:
             started = self._serve([sys.executable, "-c", text])
             started.wait_for("listening")
@@ -167,7 +168,8 @@ class Reader:
     def _run_session(self, block: Block, text: str) -> None:
         test = doctest.DocTestParser().get_doctest(text, self._names, str(block), str(block.page), block.line)
         failures: list[str] = []
-        doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(test, out=failures.append, clear_globs=False)
+        with chdir(self._folder):
+            doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(test, out=failures.append, clear_globs=False)
         self._names.update(test.globs)
         assert not failures, "".join(failures)
 
