@@ -44,20 +44,12 @@ def is_long(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("--long", False))
 
 
-@pytest.fixture(params=BINDINGS)
-def binding(request: pytest.FixtureRequest) -> str:
-    """Each binding."""
-    name: str = request.param
-    return name
-
-
-@pytest.fixture(params=BINDINGS)
-def main_binding(request: pytest.FixtureRequest, is_long: bool) -> str:
-    """The first binding, and each where there is time: for what the core and the driver decide."""
-    name: str = request.param
-    if name != BINDINGS[0] and not is_long:
-        pytest.skip("on the other bindings with --long")
-    return name
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """`binding` is each; `main_binding` one, and each with `--long`: for what the core and the driver decide."""
+    if "binding" in metafunc.fixturenames:
+        metafunc.parametrize("binding", BINDINGS)
+    if "main_binding" in metafunc.fixturenames:
+        metafunc.parametrize("main_binding", BINDINGS if metafunc.config.getoption("--long", False) else BINDINGS[:1])
 
 
 @pytest.fixture(scope="session")

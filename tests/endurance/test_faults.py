@@ -90,10 +90,10 @@ def test_an_origin_is_killed_and_comes_back(
 ) -> None:
     file = write_config(folder, *(origin.url for origin in origins))
     with ProxyProgram(file, binding) as proxy, Load(proxy.port, with_posts=False) as load:
-        time.sleep(0.5)
+        time.sleep(0.3)
         assert len(load.servers) == 3
         origins[0].kill()
-        time.sleep(10 if is_long else 1)
+        time.sleep(10 if is_long else 0.7)
         origins[0].start()
         load.servers.clear()
         came_back = time.monotonic()
@@ -158,11 +158,11 @@ def test_reloads_under_load(folder: Path, origins: list[OriginProgram], binding:
 
 def test_a_drain_with_requests_in_flight(folder: Path, origin: OriginProgram, binding: str, tell: Tell) -> None:
     """Thirty answers are still to come, one is coming, and a tunnel is open: all end as they should."""
-    file = write_config(folder, origin.url, timeouts={"drain": "10s"})
+    file = write_config(folder, origin.url, timeouts={"drain": "10s", "linger": "100ms"})
     with ProxyProgram(file, binding) as proxy, tunnel(proxy.port) as line, client(proxy.port) as idle:
         lines = [connect(proxy.port) for _ in range(30)]
         for waiting in lines:
-            waiting.send(b"GET /late/800 HTTP/1.1\r\nHost: a\r\n\r\n")
+            waiting.send(b"GET /late/500 HTTP/1.1\r\nHost: a\r\n\r\n")
         large = connect(proxy.port)
         large.send(b"GET /bytes/20000000 HTTP/1.1\r\nHost: a\r\n\r\n")
         head = large.head()

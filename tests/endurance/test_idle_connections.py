@@ -17,7 +17,7 @@ KIBIBYTES_EACH = 6.0
 def test_idle_connections_are_small_and_go(
     folder: Path, origin: OriginProgram, binding: str, is_long: bool, tell: Tell
 ) -> None:
-    count, idle = (2_000, 15) if is_long else (500, 3)
+    count, idle = (2_000, 15) if is_long else (500, 2)
     file = write_config(folder, origin.url, timeouts={"idle": f"{idle}s"})
     with ProxyProgram(file, binding) as proxy:
         waits = Waits()

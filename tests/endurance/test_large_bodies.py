@@ -17,7 +17,7 @@ MIB = 1 << 20
 GROWTH = 16 * 1024
 """KiB that the proxy may grow by."""
 
-REST = 0.4
+REST = 0.2
 """Seconds in which a slow reader takes nothing: long enough for all buffers on the way to fill."""
 
 
@@ -77,10 +77,10 @@ def test_up_to_a_slow_origin(proxy: ProxyProgram, size: int, tell: Tell) -> None
         assert growth < GROWTH
 
 
-def test_chunks_both_ways(proxy: ProxyProgram, size: int, tell: Tell) -> None:
+def test_chunks_both_ways(folder: Path, origin: OriginProgram, main_binding: str, size: int, tell: Tell) -> None:
     """Up in chunks of every size, and down again in others."""
     sizes = [1, 10, 1_000, 65_536, 500_000]
-    with proxy, client(proxy.port) as c:
+    with ProxyProgram(write_config(folder, origin.url), main_binding) as proxy, client(proxy.port) as c:
         before = proxy.forget_peak()
 
         def send() -> None:
