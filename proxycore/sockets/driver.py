@@ -261,14 +261,21 @@ class Driver:
         self._busy = True
 
     def _finish(self) -> None:
-        """Tell all that was read and arose, and send all that is to be sent, until nothing is left of either."""
-        while self._received or self._sends or self._arisen:
-            self._tell_received()
-            self._send_all()
-            self._tell_arisen()
+        """Tell all that was read and arose, and send all that is to be sent, until nothing is left of either.
+
+        An exception costs the one connection that it was about, and is raised when all others had what is theirs.
+        """
+        try:
+            while self._received or self._sends or self._arisen:
+                self._tell_received()
+                self._send_all()
+                self._tell_arisen()
+        except Exception:
+            self._finish()
+            raise
 
     def _tell_received(self) -> None:
-        received, self._received = self._received, []
+        received, self._received = iter(self._received), []
         self._received_size = 0
         fact, now = self._machine.data_received, self._clock()
         for connection, data in received:
@@ -276,11 +283,13 @@ class Driver:
                 continue  # closed meanwhile, by a fact about another
             try:
                 effects = fact(connection.conn, data, now)
+                if effects:
+                    self._perform(effects)
             except Exception:
+                # What others sent must not be missing from the midst of their messages.
+                self._received[:0] = received
                 self._abandon((connection.conn,))
                 raise
-            if effects:
-                self._perform(effects)
 
     def _tell_arisen(self) -> None:
         arisen, clock = self._arisen, self._clock
@@ -292,7 +301,6 @@ class Driver:
                 effects = fact(*arguments, clock())
             except Exception:
                 self._abandon(arguments)
-                self._tell_arisen()
                 raise
             if effects:
                 self._perform(effects)
@@ -314,12 +322,17 @@ class Driver:
                 self._performers[effect.__class__](effect)
 
     def _send_all(self) -> None:
-        sends, self._sends = self._sends, []
+        sends, self._sends = iter(self._sends), []
         connections = self._connections
         for send in sends:
             connection = connections.get(send.conn)
             if connection is not None:
-                self._send(connection, send.data)
+                try:
+                    self._send(connection, send.data)
+                except Exception:
+                    self._sends[:0] = sends
+                    self._abandon((send.conn,))
+                    raise
 
     def _pass_notices(self) -> None:
         """Asked for though nobody may watch: only now does the machine know that its last effects were performed."""

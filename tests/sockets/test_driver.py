@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import select
@@ -17,7 +18,7 @@ from typing import Any
 import pytest
 
 from proxycore.sockets.driver import Driver
-from proxycore.sockets.records import SMALL
+from proxycore.sockets.records import SMALL, Connection
 from proxycore.words.effects import (
     Abort,
     Call,
@@ -851,6 +852,45 @@ def test_a_machine_that_raises_costs_one_connection(world: World) -> None:
     good.sendall(b"fine")
     world.told("data_received", two, b"fine")
     assert good.recv(10) == b"fine"
+
+
+def test_a_machine_that_raises_over_some_bytes_hears_all_others(world: World) -> None:
+    """Bytes that came in the same wake-up and weren't told would be missing from the midst of a message."""
+    world.start(Recorder())
+    clients = [world.join() for _ in range(3)]
+    unlucky = clients[0][1]
+
+    def answer(name: str, *arguments: Any) -> Sequence[Effect]:
+        if (name, arguments[0]) == ("data_received", unlucky):
+            raise RuntimeError("a bug")
+        return ()
+
+    world.machine.answer = answer
+    for client, _ in clients:
+        client.sendall(b"x")
+    select.select([], [], [], 0.02)
+    with pytest.raises(RuntimeError, match="a bug"):
+        world.driver.ready()
+    assert world.machine.names(unlucky)[-1] == "connection_lost"
+    for _, conn in clients[1:]:
+        assert world.machine.bytes_of(conn) == b"x"
+
+
+def test_a_send_that_fails_in_an_unheard_of_way_costs_one_connection(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.start(Recorder())
+    (_, one), (fast, two) = world.join(SO_RCVBUF=4096), world.join()
+
+    def watch(connection: Connection) -> None:
+        monkeypatch.undo()
+        raise OSError(errno.ENOSPC, "no more watches")
+
+    monkeypatch.setattr(world.driver, "_watch", watch)
+    with pytest.raises(OSError, match="no more watches"):
+        world.do(Send(one, bytes(64 * MIB)), Send(two, b"x"))
+    world.until(lambda: ("connection_lost", one, None) in world.machine.facts)
+    assert fast.recv(10) == b"x"
 
 
 def test_a_machine_that_raises_over_an_accept_costs_one_connection(world: World) -> None:
