@@ -265,7 +265,8 @@ class Backlogs(Checker):
 
 
 class Books(Checker):
-    """The core's own books agree: every lease has its connection and its exchange, and all counts are true.
+    """The core's own books agree: every lease has its connection and its exchange, all counts are true, and whoever
+    is idle has a clock that ends it, unless the configuration has it off.
 
     Looked at after each fact that ends something, and every `EVERY` facts. So a client that left holds
     nothing upstream after that very fact.
@@ -297,6 +298,8 @@ class Books(Checker):
         for endpoint in engine.endpoints.values():
             if isinstance(endpoint, DownstreamConnection):
                 downstreams += 1
+                if endpoint.state == "idle" and not endpoint.wire.is_gated:
+                    self._look_at_clock(endpoint, core.config.timeouts.idle)
             elif isinstance(endpoint, UpstreamConnection):
                 self._look_at(endpoint, leased, open_connections)
         for upstream in [*core._upstreams.values(), *core._leaving]:
@@ -320,6 +323,8 @@ class Books(Checker):
         server = connection.server
         open_connections[id(server)] = open_connections.get(id(server), 0) + (connection.state != "lost")
         exchange = connection.exchange
+        if connection.state == "idle":
+            self._look_at_clock(connection, server.upstream.config.idle_timeout)
         if exchange is None:
             if connection.state in ("leased", "tunnel", "dialling"):
                 self.violate(f"{connection!r} is {connection.state} for nobody")
@@ -329,6 +334,10 @@ class Books(Checker):
             self.violate(f"{connection!r} is {connection.state}, and still leased to {exchange!r}")
         if exchange._outcome is not None or _lease_of(exchange) is not connection:
             self.violate(f"{connection!r} works for an exchange that doesn't know of it: {exchange!r}")
+
+    def _look_at_clock(self, connection: DownstreamConnection | UpstreamConnection, span: float) -> None:
+        if connection._clock.at == inf and span != inf:
+            self.violate(f"{connection!r} may be idle for ever")
 
     def _look_at_idle(self) -> None:
         for endpoint in self._core._engine.endpoints.values():

@@ -396,6 +396,13 @@ MUTANTS = (
         ("verdicts", "handles", "books"),
     ),
     Mutant(
+        "an idle client is kept for ever",
+        "composition.downstream",
+        "        self._clock.set(self._engine.now + self._engine.plan.timeouts.idle)",
+        "        self._clock.clear()",
+        ("books",),
+    ),
+    Mutant(
         "an exchange is concluded twice",
         "composition.exchange",
         "        self._engine.ended.append(self)",
