@@ -478,6 +478,8 @@ class DownstreamConnection:
 
     def end_now(self) -> None:
         """The deadline of a drain."""
+        for leaving in self.wire.leaving:
+            leaving.drained()
         if self._exchange is not None:
             self._exchange.drained()
         if self.state == "closing" and not self.wire.is_waiting:

@@ -784,6 +784,8 @@ class Exchange:
         """The deadline of a drain has come."""
         if self._outcome is None:
             self._end(Outcome("drained"), complete=False)
+        else:
+            self._outcome = Outcome("drained")
 
     def send_timed_out(self) -> None:
         """The client takes no bytes."""

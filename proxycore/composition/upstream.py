@@ -358,10 +358,18 @@ class UpstreamConnection:
             self._dial_expired()
         elif self.state == "leased" and self._responding:
             self._fail("connection_read_timeout", 504)
-        elif self.state == "leased" and self.wire.is_waiting:
-            # The last of the request still waits in the driver, under the send clock: it isn't sent yet.
-            self._await_head()
         elif self.state == "leased":
+            self._head_is_due()
+
+    def _head_is_due(self) -> None:
+        """The clock of the response's head has run down. It counts from when the last of the request left."""
+        assert self.exchange is not None
+        due = self.wire.emptied_at + self.exchange.timeouts.response_head
+        if self.wire.is_waiting:
+            self._await_head()  # it isn't sent yet: the send clock runs
+        elif due > self._engine.now:
+            self._clock.set(due)
+        else:
             self._fail("http_response_timeout", 504)
 
     def _dial_expired(self) -> None:

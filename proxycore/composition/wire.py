@@ -66,6 +66,7 @@ class Wire:
         "_pieces",
         "_watermark",
         "conn",
+        "emptied_at",
         "is_blocked",
         "is_gated",
         "is_waiting",
@@ -77,6 +78,7 @@ class Wire:
         self.conn = conn
         self.is_waiting = self.is_blocked = self.is_gated = self.lost = False
         self.lost_error: str | None = None
+        self.emptied_at = 0.0
         self._engine = engine
         self._owner: WireOwner = owner
         self._pieces: list[bytes] = []
@@ -164,6 +166,7 @@ class Wire:
 
     def writing_resumed(self) -> None:
         self.is_waiting = self.is_blocked = False
+        self.emptied_at = self._engine.now
         if self._clock is not None:
             self._clock.clear()
         was_full = self._watermark.writing_resumed()

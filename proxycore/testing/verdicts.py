@@ -186,14 +186,24 @@ class Verdicts(Checker):
 
     def _may_fail(self, scene: Scene) -> bool:
         """Whether the proxy may give up on it with an answer of its own."""
-        return bool(scene.excuses or scene.reply.fault or (scene.fault and scene.tries)) or not (
-            scene.is_strict or scene.is_idempotent
+        return bool(scene.excuses or scene.reply.fault or (scene.fault and scene.tries)) or not self._must_succeed(
+            scene
         )
 
     def _may_lack_answer(self, scene: Scene) -> bool:
-        return bool(scene.fault or scene.reply.fault) or not (scene.is_strict or scene.is_idempotent)
+        return bool(scene.fault or scene.reply.fault) or not self._must_succeed(scene)
 
-    def _judge_tunnel(self, scene: Scene) -> None:
+    def _must_succeed(self, scene: Scene) -> bool:
+        """Whether nothing may keep it from its answer: no fault is planned, or what an origin does can be mended.
+
+        A kept connection may be closed just when it is used: then only what may and can be repeated gets through.
+        """
+        kept = min((upstream.retries.replay_body for upstream in self._config.upstreams.values()), default=0)
+        return scene.is_strict or (scene.is_idempotent and scene.size <= kept)
+
+    def _judge_tunnel(self, scene: Scene, notice: ExchangeEnded | None) -> None:
+        if notice is not None and notice.outcome.cause == "drained":
+            return
         if scene.tunnel_up != scene.size or scene.tunnel_down != scene.reply.size:
             self.violate(
                 f"a tunnel carried {scene.tunnel_up} of {scene.size} up and {scene.tunnel_down} of "
@@ -231,4 +241,4 @@ class Verdicts(Checker):
                 elif scene.tries:
                     self.violate(f"an origin got it, and no exchange ended: {scene}")
                 if scene.answer is not None and scene.answer.status == 101 and not scene.excuses:
-                    self._judge_tunnel(scene)
+                    self._judge_tunnel(scene, notice)

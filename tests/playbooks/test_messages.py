@@ -187,6 +187,22 @@ def test_a_server_that_says_nothing_is_a_504_also_where_its_client_was_slow_befo
     )
 
 
+def test_the_clock_of_the_head_runs_from_when_the_last_of_the_request_has_left() -> None:
+    client, server = Handle("client"), Handle("server")
+    Playbook(config(timeouts=Timeouts(response_head=5))).run(
+        *leased(client, server, POST),
+        received(client, b"0123456789") >> send(server),
+        paused(server) >> nothing,
+        tick(3) >> nothing,
+        paused(server) >> nothing,
+        tick(3) >> nothing,
+        resumed(server) >> nothing,
+        tick(4.9) >> nothing,
+        tick(0.2)
+        >> (send(client, containing(b"HTTP/1.1 504 ")), abort(server), exchange_ended("timed_out", "response_head")),
+    )
+
+
 def test_a_response_that_stops_is_cut() -> None:
     client, server = Handle("client"), Handle("server")
     Playbook(config(timeouts=Timeouts(response_body=5))).run(

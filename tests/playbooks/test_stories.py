@@ -27,6 +27,7 @@ from proxycore.testing.playbook import (
     exchange_ended,
     lost,
     nothing,
+    paused,
     received,
     reloaded,
     resolve,
@@ -217,6 +218,21 @@ def test_a_drain_ends_what_is_idle_and_lets_the_rest_finish() -> None:
         lost(busy) >> nothing,
     )
     assert play.core.is_drained
+    assert play.is_empty()
+
+
+def test_an_answer_whose_last_bytes_a_drain_cuts_off_was_not_completed() -> None:
+    client, server = Handle("client"), Handle("server")
+    play = Playbook(config()).run(
+        *leased(client, server),
+        received(server, b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbe") >> send(client),
+        paused(client) >> nothing,
+        received(server, b"gi") >> send(client, b"gi"),
+        drain(2) >> (stop_accepting(), send_eof(client), close(server)),
+        tick(2.1) >> abort(client),
+        lost(client) >> exchange_ended("drained"),
+        lost(server) >> nothing,
+    )
     assert play.is_empty()
 
 
