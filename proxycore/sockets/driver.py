@@ -179,6 +179,7 @@ class Driver:
                     self._read(record)  # type: ignore[arg-type]  # a Listening is never `reading`
                     if self._received_size >= BATCH:
                         self._tell_received()
+                        self._send_all()
                 elif record.__class__ is Listening:
                     self._accept(record)
                 else:

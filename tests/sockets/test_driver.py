@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from proxycore.sockets.driver import Driver
+from proxycore.sockets.driver import BATCH, Driver
 from proxycore.sockets.records import SMALL, Connection
 from proxycore.words.effects import (
     Abort,
@@ -874,6 +874,26 @@ def test_a_machine_that_raises_over_some_bytes_hears_all_others(world: World) ->
     assert world.machine.names(unlucky)[-1] == "connection_lost"
     for _, conn in clients[1:]:
         assert world.machine.bytes_of(conn) == b"x"
+
+
+def test_no_more_is_read_before_it_is_sent_than_a_batch(world: World) -> None:
+    """Many that talk much at once: what was read of all of them in one wake-up isn't in memory at once."""
+    world.start(Recorder())
+    clients = [world.join() for _ in range(20)]
+    held: list[int] = []
+
+    def echo(name: str, *arguments: Any) -> Sequence[Effect]:
+        if name != "data_received":
+            return ()
+        held.append(sum(len(send.data) for send in world.driver._sends))
+        return [Send(arguments[0], arguments[1])]
+
+    world.machine.answer = echo
+    for _ in range(5):
+        for client, _ in clients:
+            client.sendall(bytes(100_000))
+    world.until(lambda: sum(len(fact[2]) for fact in world.machine.of("data_received")) == 20 * 500_000)
+    assert max(held) < 2 * BATCH
 
 
 def test_a_send_that_fails_in_an_unheard_of_way_costs_one_connection(
