@@ -45,7 +45,7 @@ chunk may cost 16 bytes and twice its size; what is above adds up, what is below
 
 _OVERHEAD_FREE = 16
 
-_CHUNKS_AT_ONCE = 128
+_CHUNKS_AT_ONCE = 32
 """Chunks that are joined into one piece, however many lie in the block: what a peer makes us do at once is bounded."""
 
 
