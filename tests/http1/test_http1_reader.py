@@ -90,9 +90,18 @@ def test_a_line_between_chunks_that_is_cut_costs_no_copy_of_what_follows() -> No
     assert reader.buffered == 0
 
 
+def test_not_all_of_a_thousand_chunks_are_read_at_once() -> None:
+    """Whoever asks for the next piece can stop in between, and serve others."""
+    reader = request_reader()
+    reader.receive(CHUNKED + b"3\r\nabc\r\n" * 1_000)
+    pieces = [event for event in pull(reader) if isinstance(event, bytes)]
+    assert max(map(len, pieces)) == 32 * 3
+    assert b"".join(pieces) == b"abc" * 1_000
+
+
 def test_chunks_that_lie_together_are_one_piece() -> None:
     reader = request_reader()
-    reader.receive(CHUNKED + b"3\r\nabc\r\n" * 100 + b"5\r\nde")
+    reader.receive(CHUNKED + b"3\r\nabc\r\n" * 20 + b"5\r\nde")
     assert [type(event) for event in pull(reader)] == [RequestHead, bytes]
     reader.receive(b"fgh\r\n0\r\n\r\n" + GET % 1)
     events = list(pull(reader))
