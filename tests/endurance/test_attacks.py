@@ -23,7 +23,7 @@ from tests.endurance.programs import ENVIRONMENT, OriginProgram, ProxyProgram, w
 GROWTH = 8 * 1024
 """KiB that the proxy may grow by under any attack."""
 
-CLOCK = 1.5
+CLOCK = 1.3
 """Seconds that the clocks of these tests give a peer."""
 
 LATE = 0.7
@@ -130,9 +130,9 @@ def test_slow_heads_slow_bodies_and_clients_that_say_nothing(besiege: Besiege, b
         assert under.waits.worst < 0.25
 
 
-def test_readers_that_never_read(besiege: Besiege, main_binding: str) -> None:
+def test_readers_that_never_read(besiege: Besiege, main_binding: str, is_long: bool) -> None:
     """Each holds what `limits.buffer` lets it, and at most one modest read more."""
-    count, kibibytes = 200, 64 + 64
+    count, kibibytes = 200 if is_long else 100, 64 + 64
     first = b"GET /bytes/100000000 HTTP/1.1\r\nHost: a\r\n\r\n"
     with besiege(main_binding, count * kibibytes) as under, crowd(under.port, count, first, receive_buffer=4096):
         under.measure(CLOCK + LATE)
@@ -200,7 +200,7 @@ def flood(kind: str, port: int, seconds: float) -> Iterator[subprocess.Popen[str
 
 def test_floods(besiege: Besiege, main_binding: str, is_long: bool, tell: Tell) -> None:
     """One after the other, each with its eyes on those who ask innocently."""
-    seconds = 5.0 if is_long else 0.6
+    seconds = 5.0 if is_long else 0.4
     with besiege(main_binding) as under:
         for kind in KINDS:
             waits = Waits()

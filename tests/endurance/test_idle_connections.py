@@ -17,8 +17,8 @@ KIBIBYTES_EACH = 6.0
 def test_idle_connections_are_small_and_go(
     folder: Path, origin: OriginProgram, binding: str, is_long: bool, tell: Tell
 ) -> None:
-    count, idle = (2_000, 15) if is_long else (500, 2)
-    file = write_config(folder, origin.url, timeouts={"idle": f"{idle}s"})
+    count, idle = (2_000, 15) if is_long else (500, 1.5)
+    file = write_config(folder, origin.url, timeouts={"idle": f"{idle * 1000:.0f}ms"})
     with ProxyProgram(file, binding) as proxy:
         waits = Waits()
         waits.measure(proxy.port, 0.2, pause=0)
