@@ -131,8 +131,8 @@ def test_slow_heads_slow_bodies_and_clients_that_say_nothing(besiege: Besiege, b
 
 
 def test_readers_that_never_read(besiege: Besiege, main_binding: str, is_long: bool) -> None:
-    """Each holds what `limits.buffer` lets it, and at most one modest read more."""
-    count, kibibytes = 200 if is_long else 100, 64 + 64
+    """Each holds what `limits.buffer` lets it, at most one modest read more, and two connections' own 6 KiB."""
+    count, kibibytes = 200 if is_long else 100, 64 + 64 + 2 * 6
     first = b"GET /bytes/100000000 HTTP/1.1\r\nHost: a\r\n\r\n"
     with besiege(main_binding, count * kibibytes) as under, crowd(under.port, count, first, receive_buffer=4096):
         under.measure(CLOCK + LATE)
