@@ -258,8 +258,6 @@ class Core:
         """
         self._enter(ConnId(0), now)
         self._take(config, materials or Materials())
-        if self._accept_clock.at == inf:
-            self._resume_accepting()
         return self._leave()
 
     def clock_adjusted(self, wall: float, now: float) -> Sequence[Effect]:
