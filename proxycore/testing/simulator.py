@@ -148,7 +148,7 @@ def default_config(random: Random) -> Config:
             ),
             "narrow": Upstream(
                 servers=[Server(url="http://10.0.1.1:8080", max_connections=random.choice((1, 2)))],
-                queue_timeout=random.choice((1, 60)),
+                queue_timeout=random.choice((1, 600)),
                 queue=100,
             ),
             "named": Upstream(servers=["http://origin.internal:9000"], retries=retries),

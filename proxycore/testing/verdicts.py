@@ -129,6 +129,9 @@ class Verdicts(Checker):
                 scene.excuses["trouble"] = None
             if self._is_draining and not self._was_seen(scene):
                 scene.excuses["it came after the drain"] = None
+            if self._is_draining and client.was_reset and client.depth > 1:
+                # Its connection was idle, and closed, when another request was on its way: that is a reset.
+                scene.excuses["the drain met a request behind it"] = None
             self._judge_tries(scene)
             if not is_closed:
                 self._judge_answer(scene)
