@@ -46,7 +46,7 @@ from proxycore.words.effects import (
     SendEof,
     StopAccepting,
 )
-from proxycore.words.ids import Address, CallId, ConnId, LookupId
+from proxycore.words.ids import Address, ConnId, LookupId
 from proxycore.words.notices import Notice
 
 READ_MAX = 64 * 1024
@@ -136,7 +136,6 @@ class Link:
 
     __slots__ = (
         "_arrived",
-        "_backlog",
         "_cut",
         "_down_at",
         "_down_room",
@@ -155,7 +154,6 @@ class Link:
         "address",
         "closing",
         "conn",
-        "deaf",
         "dialling",
         "ended",
         "finished",
@@ -383,16 +381,6 @@ class Network:
         if until != inf and (stop is None or not stop()):
             self.now = max(self.now, until)
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether nothing is planned on the network. The machine may still have a deadline."""
-        return not self._events
-
-    @property
-    def backlog(self) -> int:
-        """Bytes that wait in the driver, on all connections."""
-        return sum(link.waiting_size for link in self.links.values())
-
     # ---- telling facts, performing effects
 
     def _tell_arisen(self) -> None:
@@ -618,9 +606,7 @@ class Network:
         if piece:
             link._up_room += len(piece)
             self.tell("data_received", link.conn, piece)
-            if link._outbox and not link.is_closed:
-                self.push_up(link)
-            elif link._outbox and link._far_closing:
+            if link._outbox:
                 self.push_up(link)
             return
         link.ended = True
@@ -812,5 +798,3 @@ FACTS = (
     "drain_requested",
 )
 """The names of all facts, as methods of `Core`."""
-
-__all__ = ["FACTS", "CallId", "Host", "Link", "Machine", "Network", "Observer", "Peer", "Weather"]

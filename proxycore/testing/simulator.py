@@ -434,7 +434,7 @@ class Simulation:
         name, upstream = random.choice(list(upstreams.items()))
         if random.random() < 0.5 and len(upstream.servers) > 1:
             upstreams[name] = replace(upstream, servers=upstream.servers[1:])
-        self.verdicts.reloaded(self.network.now, {listener.name for listener in listeners})
+        self.verdicts.reloaded({listener.name for listener in listeners})
         self.network.reload(replace(config, listeners=listeners, upstreams=upstreams))
 
     def story(self, violation: Violation) -> str:

@@ -73,7 +73,7 @@ class Verdicts(Checker):
         """The world is broken from `start` to `end`, and what that breaks shows until `aftermath` seconds later."""
         self._troubles.append((start, end + aftermath))
 
-    def reloaded(self, at: float, listeners: Iterable[str]) -> None:
+    def reloaded(self, listeners: Iterable[str]) -> None:
         """Listeners may be gone: their connections drain, and others are refused."""
         gone = set(self._listener_of.values()) - set(listeners)
         for client in self._stage.clients:

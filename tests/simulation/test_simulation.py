@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random as random_module
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from random import Random
@@ -34,6 +37,16 @@ def test_the_same_seed_gives_the_same_run_byte_for_byte() -> None:
     first, second = (simulate(3, with_digest=True) for _ in range(2))
     assert first == second
     assert len(first.digest) == 32
+
+
+@pytest.mark.parametrize("hash_seed", ["1", "2"])
+def test_the_same_seed_gives_the_same_run_in_every_interpreter(hash_seed: str) -> None:
+    program = "from proxycore.testing import simulate; print(simulate(3, with_digest=True).digest)"
+    environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": os.pathsep.join(sys.path)}
+    run = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert run.stdout.strip() == simulate(3, with_digest=True).digest
 
 
 def test_another_seed_gives_another_run() -> None:
