@@ -10,8 +10,6 @@ from proxycore.policies.addresses import parse_address
 from proxycore.program import exits
 from proxycore.program.exits import NotStarted
 from proxycore.program.files import Disk, Source
-from proxycore.testing.explaining import explain
-from proxycore.testing.proxy import CLIENT_IP, NoListener
 
 EXAMPLES = """\
 examples:
@@ -36,7 +34,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "-H", "--header", metavar="NAME: VALUE", action="append", default=[], help="a header field; may be repeated"
     )
-    parser.add_argument("--client-ip", metavar="ADDRESS", default=CLIENT_IP, help="who asks (default: %(default)s)")
+    parser.add_argument("--client-ip", metavar="ADDRESS", default="192.0.2.1", help="who asks (default: %(default)s)")
     parser.add_argument(
         "--listener", metavar="NAME", help="where it arrives; else the first listener that fits the URL"
     )
@@ -46,6 +44,10 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Do it, and return the exit code."""
+    # Here, so that a server that starts doesn't load what it never uses.
+    from proxycore.testing.explaining import explain
+    from proxycore.testing.proxy import NoListener
+
     loaded = Source(file=arguments.file).load(Disk())
     if parse_address(arguments.client_ip) is None:
         raise NotStarted(f"--client-ip {arguments.client_ip!r}: no IP address")

@@ -7,7 +7,6 @@ from typing import Any
 
 from proxycore.program import exits
 from proxycore.program.exits import NotStarted
-from proxycore.testing.recording import NotARecording, replay
 
 EXAMPLES = """\
 examples:
@@ -34,6 +33,9 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Do it, and return the exit code."""
+    # Here, so that a server that starts doesn't load what it never uses.
+    from proxycore.testing.recording import NotARecording, replay
+
     steps = different = 0
     try:
         with open(arguments.trace, encoding="utf-8") as lines:
