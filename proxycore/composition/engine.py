@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Collection
-from math import inf
 from random import Random
 from typing import TYPE_CHECKING, Protocol
 
 from proxycore.mechanisms.timers import Timers
-from proxycore.words.effects import Abort, Effect
+from proxycore.words.effects import Effect
 from proxycore.words.ids import Address, CallId, ConnId, LookupId
 from proxycore.words.notices import Fault, Kind, Notice
 
@@ -168,12 +167,3 @@ class Engine:
         """Tell of the exception that is being handled: a bug of ours or of a user's filter."""
         if "faults" in self.watch:
             self.notify(Fault(self.wall, where, traceback.format_exc()))
-
-    def drop(self, conn: ConnId) -> None:
-        """After a fault: end one connection, whatever state its owner is in."""
-        self.effects.append(Abort(conn))
-
-
-def duration(seconds: float) -> float | None:
-    """`inf` is how `off` is kept; outside the core it reads None."""
-    return None if seconds == inf else seconds
