@@ -18,7 +18,6 @@ from proxycore.composition.filters import (
     body_changes,
 )
 from proxycore.composition.ledger import Ledger
-from proxycore.composition.plan import Materials
 from proxycore.composition.upstreams import ServerState
 from proxycore.config import (
     Config,
@@ -32,6 +31,7 @@ from proxycore.config import (
     from_dict,
     load_toml,
 )
+from proxycore.config.materials import Materials
 from proxycore.core import Core
 from proxycore.words import effects, notices
 from proxycore.words.errors import Failure, Outcome

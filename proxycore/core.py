@@ -23,9 +23,11 @@ from proxycore.composition.downstream import DownstreamConnection
 from proxycore.composition.engine import Endpoint, Engine
 from proxycore.composition.filters import Filter
 from proxycore.composition.ledger import Ledger, count
-from proxycore.composition.plan import Materials, Plan
+from proxycore.composition.plan import Plan
 from proxycore.composition.upstreams import UpstreamState
 from proxycore.config import Config
+from proxycore.config.materials import Materials
+from proxycore.filters.order import OwnFilters
 from proxycore.mechanisms.timers import Timer
 from proxycore.words.effects import Abort, Effect, PauseAccepting, ResumeAccepting, StopAccepting
 from proxycore.words.ids import Address, CallId, ConnId, LookupId
@@ -58,6 +60,7 @@ class Core:
     ) -> None:
         self._engine = engine = Engine(now=now, wall=wall, seed=seed, entropy=entropy, watch=watch)
         self._filters = tuple(filters)
+        self._own_filters = OwnFilters()
         self._upstreams: dict[str, UpstreamState] = {}
         self._leaving: list[UpstreamState] = []
         self._names = Names(engine)
@@ -367,7 +370,7 @@ class Core:
     def _take(self, config: Config, materials: Materials) -> None:
         """Put a configuration in force. Nothing changes before it has been compiled whole."""
         engine = self._engine
-        plan = Plan(config, materials, self._filters)
+        plan = Plan(config, materials, self._filters, self._own_filters)
         before: Plan | None = getattr(engine, "plan", None)
         engine.plan = plan
         for name, upstream in config.upstreams.items():

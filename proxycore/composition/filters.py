@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
+from proxycore.config import Config, Route
+from proxycore.config.materials import Materials
 from proxycore.words.errors import Failure, Outcome
 from proxycore.words.messages import UNKNOWN, Headers, RequestHead, ResponseHead
 
@@ -208,6 +210,13 @@ class Chain:
             if phase in _RESPONSE_PHASES:
                 overriding.reverse()
             setattr(self, phase, tuple(getattr(f, phase) for f in overriding))
+
+
+class FilterSource(Protocol):
+    """Who makes our own filters of a route: `gate` those before the user's, `content` those behind them."""
+
+    def gate(self, route: Route, config: Config, materials: Materials) -> Sequence[Filter]: ...
+    def content(self, route: Route, config: Config, materials: Materials) -> Sequence[Filter]: ...
 
 
 def body_changes(head: ResponseHead) -> None:

@@ -7,13 +7,12 @@ changes while serving (servers, their health and connections) is `upstreams` sta
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from proxycore.composition.filters import Chain, Filter
+from proxycore.composition.filters import Chain, Filter, FilterSource
 from proxycore.composition.unbuilt import check_built
 from proxycore.config import Config, ConfigError, Listener, Problem, Route
+from proxycore.config.materials import Materials
 from proxycore.mechanisms.http1.codec import CodecMissing, choose
 from proxycore.mechanisms.http1.reader import RequestReader, ResponseReader
 from proxycore.policies.addresses import AddressSet
@@ -28,16 +27,6 @@ from proxycore.words.ids import Address
 if TYPE_CHECKING:
     from proxycore.composition.exchange import Exchange
     from proxycore.composition.upstreams import UpstreamState
-
-
-@dataclass(frozen=True, slots=True)
-class Materials:
-    """What the program read for a configuration, since the core reads no files: contents, not paths.
-
-    `error_pages` are HTML documents by status.
-    """
-
-    error_pages: Mapping[int, bytes] = field(default_factory=lambda: MappingProxyType({}))
 
 
 class ListenerPlan:
@@ -80,9 +69,9 @@ class RoutePlan:
         "upstream",
     )
 
-    def __init__(self, plan: Plan, route: Route | None) -> None:
+    def __init__(self, plan: Plan, route: Route | None, chain: Chain) -> None:
         config = plan.config
-        self.chain = plan.chain
+        self.chain = chain
         self.name = "" if route is None else route.name
         self.upstream = None if route is None else route.upstream
         self.timeouts = config.timeouts if route is None else config.timeouts.overridden(route.timeouts)
@@ -118,7 +107,7 @@ class Plan:
         "upstreams",
     )
 
-    def __init__(self, config: Config, materials: Materials, filters: Sequence[Filter]) -> None:
+    def __init__(self, config: Config, materials: Materials, filters: Sequence[Filter], own: FilterSource) -> None:
         check_built(config)
         try:
             self._codec = choose(config.http1)
@@ -131,13 +120,20 @@ class Plan:
         self.error_pages = materials.error_pages
         self.chain = Chain(filters)
         self.listeners = {listener.name: ListenerPlan(listener) for listener in config.listeners}
-        self.unrouted = RoutePlan(self, None)
+        self.unrouted = RoutePlan(self, None, self.chain)
         self.upstreams: Mapping[str, UpstreamState] = {}
         self.trace: Trace | None = None
         self._table = _table(config)
-        self._routes = [RoutePlan(self, route) for route in config.routes]
+        self._routes = [
+            RoutePlan(self, route, self._chain_of(route, materials, filters, own)) for route in config.routes
+        ]
         self._date = b""
         self._date_second = -1
+
+    def _chain_of(self, route: Route, materials: Materials, filters: Sequence[Filter], own: FilterSource) -> Chain:
+        gate = own.gate(route, self.config, materials)
+        content = own.content(route, self.config, materials)
+        return Chain((*gate, *filters, *content)) if gate or content else self.chain
 
     def find_route(self, exchange: Exchange) -> RoutePlan | None:
         """The first route that matches. Raises Refused where origins disagree on what the path means."""

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal, Protocol
 
-from proxycore.composition.plan import Materials
 from proxycore.config import Config, ConfigError, Problem
 from proxycore.config.loading import from_dict, load_toml
+from proxycore.config.materials import Materials
 from proxycore.core import Core
 from proxycore.program.access_log import compile_line
 

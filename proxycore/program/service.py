@@ -18,8 +18,8 @@ from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from proxycore.composition.filters import Filter
-from proxycore.composition.plan import Materials
 from proxycore.config import Config
+from proxycore.config.materials import Materials
 from proxycore.core import Core
 from proxycore.program.listening import ListeningSockets, by_listener
 from proxycore.sockets.driver import Driver

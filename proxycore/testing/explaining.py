@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from proxycore.composition.filters import Filter
-from proxycore.composition.plan import Materials
 from proxycore.config import Config
+from proxycore.config.materials import Materials
 from proxycore.testing.proxy import CLIENT_IP, Headers, Journey, Proxy
 
 

@@ -21,8 +21,8 @@ from urllib.parse import quote, urlsplit
 
 from proxycore.composition.exchange import Exchange
 from proxycore.composition.filters import Filter
-from proxycore.composition.plan import Materials
 from proxycore.config import Config, Listener, load_toml
+from proxycore.config.materials import Materials
 from proxycore.core import Core
 from proxycore.policies.trace import Trace
 from proxycore.testing.far_reader import Data, End, FarReader, Head

@@ -25,9 +25,9 @@ from math import inf
 from typing import Any
 
 from proxycore.composition.filters import Filter
-from proxycore.composition.plan import Materials
 from proxycore.config import Config, Rate, Table
 from proxycore.config.kinds import Kind, ListOf, RateOf, TableOf
+from proxycore.config.materials import Materials
 from proxycore.config.sections import DERIVED, Option, Section
 from proxycore.config.units import format_rate
 from proxycore.core import Core

@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
-LAYERS = ("words", "config", "mechanisms", "policies", "composition", "core")
+LAYERS = ("words", "config", "mechanisms", "policies", "composition", "filters", "core")
 DOOR = "proxycore"
 """`proxycore/__init__.py`: the public names."""
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 
 PACKAGE = Path(__file__).resolve().parents[2] / "proxycore"
-LAYERS = ("words", "config", "mechanisms", "policies", "composition", "core", "testing")
+LAYERS = ("words", "config", "mechanisms", "policies", "composition", "filters", "core", "testing")
 
 
 @dataclass(frozen=True)
