@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -27,6 +28,7 @@ INCLUDE_DOC = 'Further files, such as "routes/*.toml": their tables and lists ar
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 _VARIABLE = re.compile(r"(\$?)\$\{([^}]*)\}")
 _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+_LAST_STEP = re.compile(r"""(?:\.?(?:"[^"]*"|[A-Za-z0-9_-]+)|\[\d+\]|.)$""")
 _WHERE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 
 
@@ -39,6 +41,13 @@ def load_toml(
     (`$${NAME}` is a literal `${NAME}`). `include` is asked for the files of each pattern under
     `include`; it may raise OSError. Raises `ConfigError` with every problem at once.
     """
+    return read_toml(text, source=source, environment=environment, include=include).config
+
+
+def read_toml(
+    text: str, *, source: str, environment: Mapping[str, str] = _NOTHING, include: Include | None = None
+) -> Reading:
+    """As `load_toml`, for who may find more that is wrong once the files that the configuration names are read."""
     main = _Document(source, _parse(text, source), text)
     patterns = main.data.pop("include", [])
     documents = _Documents(main)
@@ -52,17 +61,34 @@ def from_dict(data: Mapping[str, Any], *, source: str = "dict", environment: Map
 
     Values are as strict as in a file: "5s" and not 5.0. For the looser form of Python, call `Config(**data)`.
     """
+    return read_dict(data, source=source, environment=environment).config
+
+
+def read_dict(data: Mapping[str, Any], *, source: str = "dict", environment: Mapping[str, str] = _NOTHING) -> Reading:
+    """As `from_dict`, for who may find more that is wrong: see `read_toml`."""
     return _read(_Documents(_Document(source, dict(data))), environment, Place())
 
 
-def _read(documents: _Documents, environment: Mapping[str, str], place: Place) -> Config:
+class Reading:
+    """A configuration, and where each of its values stands."""
+
+    def __init__(self, config: Config, documents: _Documents) -> None:
+        self.config = config
+        self._documents = documents
+
+    def located(self, problems: Iterable[Problem]) -> list[Problem]:
+        """The same problems with the file and the line of their places, in the order in which a reader meets them."""
+        return self._documents.relocated(problems)
+
+
+def _read(documents: _Documents, environment: Mapping[str, str], place: Place) -> Reading:
     data = documents.joined(place)
     if documents.mention_variables:
         data = _substituted(data, environment, place)
     config = read_section(Config, data, place)
     if place.findings:
         raise ConfigError(documents.located(place.findings))
-    return config
+    return Reading(config, documents)
 
 
 def _include(patterns: object, include: Include | None, documents: _Documents, place: Place) -> None:
@@ -102,18 +128,22 @@ class _Document:
         self._lines: dict[Path, int] | None = None
 
     @property
+    def lines(self) -> Mapping[Path, int]:
+        """The line of every place; of none where there is no text."""
+        if self._lines is None:
+            self._lines = {} if self._text is None else lines_of(self._text)
+        return self._lines
+
+    @property
     def mentions_variables(self) -> bool:
         return self._text is None or "${" in self._text
 
     def line(self, path: Path) -> int | None:
         """The line of a place, or of the nearest one that encloses it."""
-        if self._text is None:
-            return None
-        if self._lines is None:
-            self._lines = lines_of(self._text)
-        while path and path not in self._lines:
+        lines = self.lines
+        while path and path not in lines:
             path = path[:-1]
-        return self._lines.get(path)
+        return lines.get(path)
 
 
 def _parse(text: str, source: str) -> dict[str, Any]:
@@ -197,13 +227,50 @@ class _Documents:
 
     def located(self, findings: Iterable[Finding]) -> list[Problem]:
         """The problems of the findings, in the order in which a reader of the files meets them."""
-        problems: list[tuple[int, int, Problem]] = []
+        problems = []
         for finding in findings:
             document, path = self._origin(finding.path)
-            line = document.line(path)
-            problem = Problem(document.source, line, dotted(path), finding.message, finding.suggestion)
-            problems.append((self._documents.index(document), line or 0, problem))
-        return [problem for _, _, problem in sorted(problems, key=lambda entry: entry[:2])]
+            place = dotted(path)
+            problem = Problem(document.source, document.line(path), place, finding.message, finding.suggestion)
+            problems.append(problem)
+        return self._in_order(problems)
+
+    def relocated(self, problems: Iterable[Problem]) -> list[Problem]:
+        """Problems that know only their place in the whole, as a person writes it, and the source of the whole."""
+        paths = {dotted(path): path for path in self._paths()}
+        relocated = []
+        for problem in problems:
+            place = problem.place
+            while place and place not in paths:
+                # What encloses it: the last key or index, which may be a quoted one, is taken off.
+                place = _LAST_STEP.sub("", place)
+            if place:
+                document, path = self._origin(paths[place])
+                within = dotted(path) + problem.place[len(place) :]
+                problem = replace(problem, source=document.source, line=document.line(path), place=within)
+            relocated.append(problem)
+        return self._in_order(relocated)
+
+    def _paths(self) -> Iterable[Path]:
+        """Every place in the whole."""
+        whole = {(document.source, path): place for place, (document, path) in self._origins.items()}
+        for document in self._documents:
+            for path in document.lines:
+                for length in range(len(path), 0, -1):
+                    if found := whole.get((document.source, path[:length])):
+                        yield found + path[length:]
+                        break
+                else:
+                    yield path
+
+    def _in_order(self, problems: list[Problem]) -> list[Problem]:
+        """As a reader of the files meets them."""
+        sources = [document.source for document in self._documents]
+
+        def position(problem: Problem) -> tuple[int, int]:
+            return sources.index(problem.source) if problem.source in sources else -1, problem.line or 0
+
+        return sorted(problems, key=position)
 
 
 def _substituted(value: Any, environment: Mapping[str, str], place: Place) -> Any:

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Literal, Protocol
 
 from proxycore.config import Config, ConfigError, Problem
-from proxycore.config.loading import from_dict, load_toml
+from proxycore.config.loading import Reading, read_dict, read_toml
 from proxycore.config.materials import Materials
 from proxycore.core import Core
 from proxycore.program.access_log import compile_line
@@ -90,7 +90,8 @@ class Source:
 
     def load(self, files: Files) -> Loaded:
         """Read and check everything. Raises ConfigError with every problem at once."""
-        config = self._config(files)
+        reading = self._read(files)
+        config = reading.config
         if self.workers is not None:
             config = replace(config, workers=self.workers)
         problems: list[Problem] = []
@@ -105,13 +106,13 @@ class Source:
             except ConfigError as error:
                 problems += error.problems
         if problems:
-            raise ConfigError(problems)
+            raise ConfigError(reading.located(problems))
         return Loaded(config, materials)
 
-    def _config(self, files: Files) -> Config:
+    def _read(self, files: Files) -> Reading:
         if self.file:
-            return load_file(self.file, files, os.environ)
-        return from_dict(
+            return read_file(self.file, files, os.environ)
+        return read_dict(
             {
                 "listeners": [{"name": "main", "bind": list(self.listen)}],
                 "upstreams": {"main": {"servers": list(self.to)}},
@@ -121,7 +122,7 @@ class Source:
         )
 
 
-def load_file(path: str, files: Files, environment: Mapping[str, str]) -> Config:
+def read_file(path: str, files: Files, environment: Mapping[str, str]) -> Reading:
     """The configuration in a file and in those that it includes. Raises ConfigError."""
     folder = os.path.dirname(path)
 
@@ -133,7 +134,7 @@ def load_file(path: str, files: Files, environment: Mapping[str, str]) -> Config
         content = files.read(path)
     except OSError as error:
         raise ConfigError([Problem(path, None, "", f"it can't be read: {_reason(error)}")]) from None
-    return load_toml(_text(content, path), source=path, environment=environment, include=include)
+    return read_toml(_text(content, path), source=path, environment=environment, include=include)
 
 
 def read_materials(config: Config, files: Files, source: str, problems: list[Problem]) -> Materials:
@@ -145,7 +146,7 @@ def read_materials(config: Config, files: Files, source: str, problems: list[Pro
             pages[status] = files.read(os.path.join(folder, path))
         except OSError as error:
             message = f'"{path}" can\'t be read: {_reason(error)}'
-            problems.append(Problem(source, None, f'error_pages."{status}"', message))
+            problems.append(Problem(source, None, f"error_pages.{status}", message))
     return Materials(error_pages=pages)
 
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxycore.config import Config, ConfigError, Listener, Route, Upstream, from_dict, load_toml
+from proxycore.config import Config, ConfigError, Listener, Problem, Route, Upstream, from_dict, load_toml
+from proxycore.config.loading import read_toml
 from proxycore.config.sections import Section, options_of
 
 SMALL = """\
@@ -247,3 +248,20 @@ def test_a_number_too_long_to_print_is_told_without_it() -> None:
 @given(st.text(st.sampled_from("ab=[]{}\"'\n.#,1- "), max_size=40))
 def test_no_text_is_more_than_a_config_error(text: str) -> None:
     assert all(line.startswith("proxy.toml:") for line in told(text))
+
+
+def test_what_is_found_later_gets_its_file_and_line() -> None:
+    main = 'include = "more.toml"\n[[listeners]]\nbind = "127.0.0.1:0"\n[[routes]]\nname = "x"\nrespond = {}\n'
+    more = (
+        '[[routes]]\nname = "y"\nmatch.path = [\n  "/a",\n  "/b",\n]\nrespond = {}\n[error_pages]\n"404" = "a.html"\n'
+    )
+    reading = read_toml(main, source="main.toml", include=lambda pattern: [("more.toml", more)])
+    places = ["error_pages.404", "routes[1].match.path[1]", "routes[0].respond.body", "nowhere.at.all", ""]
+    problems = reading.located(Problem("main.toml", None, place, "wrong") for place in places)
+    assert [str(problem) for problem in problems] == [
+        "main.toml: nowhere.at.all: wrong",
+        "main.toml: wrong",
+        "main.toml:6: routes[0].respond.body: wrong",
+        "more.toml:5: routes[0].match.path[1]: wrong",
+        "more.toml:9: error_pages.404: wrong",
+    ]

@@ -128,7 +128,7 @@ def test_check_names_the_file_of_what_cant_be_served(tmp_path: Path, monkeypatch
     file.write_text('http1 = "httptools"\n[[listeners]]\nbind = "127.0.0.1:0"\n[[routes]]\nrespond = {}\n')
     result = call("check", str(file))
     assert result.code == 1
-    assert result.errors.startswith(f'{file}: http1: http1 = "httptools" needs the package httptools')
+    assert result.errors.startswith(f'{file}:1: http1: http1 = "httptools" needs the package httptools')
 
 
 def test_check_tells_of_files_that_cant_be_read(tmp_path: Path) -> None:
@@ -142,8 +142,17 @@ def test_check_tells_of_files_that_cant_be_read(tmp_path: Path) -> None:
     )
     result = call("check", str(file))
     assert result.code == 1
-    assert 'error_pages."502": "none.html" can\'t be read: no such file or directory' in result.errors
-    assert "logging.access: {tls_subject} can't stand in a line of the access log" in result.errors
+    first, second = result.errors.splitlines()
+    assert first == f'{file}:2: error_pages.502: "none.html" can\'t be read: no such file or directory'
+    assert second.startswith(f"{file}:6: logging.access: {{tls_subject}} can't stand in a line of the access log")
+
+
+def test_check_gives_the_line_in_an_included_file(tmp_path: Path) -> None:
+    (tmp_path / "pages.toml").write_text('[error_pages]\n\n"502" = "none.html"\n')
+    file = tmp_path / "proxy.toml"
+    file.write_text('include = "pages.toml"\n[[listeners]]\nbind = "127.0.0.1:0"\n[[routes]]\nrespond = {}\n')
+    expected = f'{tmp_path}/pages.toml:3: error_pages.502: "none.html" can\'t be read: no such file or directory\n'
+    assert call("check", str(file)).errors == expected
 
 
 def test_an_address_that_is_taken_is_exit_code_3() -> None:
