@@ -73,6 +73,7 @@ class DownstreamConnection:
         "_turn",
         "is_draining",
         "listener",
+        "outlet",
         "peer",
         "state",
         "wire",
@@ -83,7 +84,7 @@ class DownstreamConnection:
         self._listener = listener
         self.listener = listener.name
         self.peer = peer
-        self.wire = Wire(engine, conn, self, engine.plan.limits.buffer)
+        self.outlet = self.wire = Wire(engine, conn, self, engine.plan.limits.buffer)
         self.state = "idle"
         self._reader = engine.plan.request_reader(listener.scheme)
         self._exchange: Exchange | None = None

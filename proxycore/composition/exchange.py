@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import inf
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from proxycore.composition.content import RequestContent
 from proxycore.composition.deliberation import FAILED, Deliberation, Step
@@ -32,7 +32,7 @@ from proxycore.composition.records import record_of
 from proxycore.composition.tables import EXCHANGE
 from proxycore.composition.tunnel import Tunnel
 from proxycore.mechanisms.timers import Timer
-from proxycore.policies.forwarding import Client, Peer, chosen_host, outbound, take_hop, told_request_id
+from proxycore.policies.forwarding import Client, chosen_host, outbound, take_hop, told_request_id
 from proxycore.policies.local_responses import local_response, proxy_status
 from proxycore.policies.paths import NormalPath, normalise
 from proxycore.policies.retrying import ANSWERED, kind_of, may_resend, may_resend_stale
@@ -45,9 +45,8 @@ if TYPE_CHECKING:
     from proxycore.composition.engine import Engine
     from proxycore.composition.filters import Filter
     from proxycore.composition.plan import Plan, RoutePlan
-    from proxycore.composition.upstream import UpstreamConnection
+    from proxycore.composition.sides import DownstreamSide, UpstreamSide
     from proxycore.composition.upstreams import ServerState, UpstreamState
-    from proxycore.composition.wire import Wire
     from proxycore.config import Timeouts
 
 _WINDOWS = {
@@ -79,30 +78,6 @@ _SORRY = {
 
 _COMPLETED = Outcome("completed")
 _FAULT = Outcome("refused", "fault")
-
-
-class DownstreamSide(Protocol):
-    """The client's side of one exchange. Nothing written here calls back before it returns, but `blocked`."""
-
-    peer: Peer
-    listener: str
-    wire: Wire
-
-    def send_interim(self, head: ResponseHead) -> None: ...
-    def send_head(self, head: ResponseHead) -> None: ...
-    def send_data(self, data: bytes) -> None: ...
-    def send_end(self, trailers: list[Field]) -> None: ...
-
-    def exchange_ended(self, complete: bool) -> None:
-        """Go on to the next request, or close. Not `complete`: cut the response so that the client can tell."""
-
-    def hold_request(self) -> None:
-        """Read no more content for now; `release_request` takes it back."""
-
-    def release_request(self) -> None: ...
-    def start_tunnel(self, head: ResponseHead) -> None: ...
-    def send_raw(self, data: bytes) -> None: ...
-    def send_raw_eof(self) -> None: ...
 
 
 class Exchange:
@@ -181,7 +156,7 @@ class Exchange:
         self.first_byte: float | None = None
         self.content = RequestContent() if request.length > 0 or request.length == UNKNOWN else None
         self._upstream_state: UpstreamState | None = None
-        self._lease: UpstreamConnection | None = None
+        self._lease: UpstreamSide | None = None
         self._deliberation: Deliberation | None = None
         self.tunnel: Tunnel | None = None
         self._clock: Timer | None = None
@@ -314,7 +289,7 @@ class Exchange:
             self.server = lease.server
             if self.queued is not None:
                 self.queued = self._engine.now - self.waiting_since
-            if lease.state == "leased":
+            if lease.is_ready:
                 self._send_request(lease)
             else:
                 self.state = EXCHANGE[self.state]["dial"]
@@ -364,12 +339,12 @@ class Exchange:
             self._clock.set(self.began + self.timeouts.exchange)
         return True
 
-    def lease_ready(self, lease: UpstreamConnection) -> None:
+    def lease_ready(self, lease: UpstreamSide) -> None:
         """The connection that was dialled for us is there."""
         self.connected = lease.connect_seconds
         self._send_request(lease)
 
-    def _send_request(self, lease: UpstreamConnection) -> None:
+    def _send_request(self, lease: UpstreamSide) -> None:
         route = self.route
         try:
             request = self.request
@@ -393,7 +368,7 @@ class Exchange:
         except Exception:
             self._engine.fault(f"writing a request, in exchange {self.id}")
             return self.reject(FAILED)
-        if self.downstream.wire.is_blocked:
+        if self.downstream.outlet.is_blocked:
             # The response before this one, to the same client, hasn't left yet.
             lease.pause_response()
 
@@ -413,12 +388,12 @@ class Exchange:
         if head.has_content != self.request.has_content:
             raise ValueError("a filter declared content that isn't there, or none where there is")
 
-    def _send_content(self, content: RequestContent, lease: UpstreamConnection) -> None:
+    def _send_content(self, content: RequestContent, lease: UpstreamSide) -> None:
         for piece in content.take():
             lease.send_data(piece)
         if content.is_done:
             lease.send_end(content.trailers)
-        elif not lease.wire.is_blocked:
+        elif not lease.is_blocked:
             self.downstream.release_request()
 
     # ---- the request's content, from the downstream side
@@ -833,12 +808,12 @@ class Exchange:
 
     def settle(self) -> None:
         """It is known now whether the last bytes left: conclude, or wait for the wire to tell."""
-        wire = self.downstream.wire
+        outlet = self.downstream.outlet
         outcome = self._outcome
         assert outcome is not None
-        if wire.is_waiting and not wire.lost:
-            return wire.wait_to_leave(self)
-        if wire.lost_error is not None and outcome.cause == "completed":
+        if outlet.is_waiting and not outlet.lost:
+            return outlet.wait_to_leave(self)
+        if outlet.lost_error is not None and outcome.cause == "completed":
             outcome = Outcome("client_left", "response_body")
         self._conclude(outcome)
 

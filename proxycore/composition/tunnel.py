@@ -14,7 +14,7 @@ from proxycore.words.errors import Failure, Outcome
 if TYPE_CHECKING:
     from proxycore.composition.engine import Engine
     from proxycore.composition.exchange import Exchange
-    from proxycore.composition.upstream import UpstreamConnection
+    from proxycore.composition.sides import UpstreamSide
 
 _CUT = Failure("response_body", "connection_terminated", status=502, resend="never", detail="the tunnel was cut")
 
@@ -24,10 +24,10 @@ class Tunnel:
 
     __slots__ = ("_clock", "_ended_sides", "_engine", "_exchange", "_idle", "_lease")
 
-    def __init__(self, exchange: Exchange, engine: Engine, lease: UpstreamConnection) -> None:
+    def __init__(self, exchange: Exchange, engine: Engine, lease: UpstreamSide) -> None:
         self._exchange = exchange
         self._engine = engine
-        self._lease: UpstreamConnection | None = lease
+        self._lease: UpstreamSide | None = lease
         self._idle = exchange.timeouts.tunnel
         self._ended_sides = 0
         self._clock = Timer(engine.timers, self._expired)

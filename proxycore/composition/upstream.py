@@ -59,6 +59,7 @@ class UpstreamConnection:
         "connect_seconds",
         "exchange",
         "first_byte_seconds",
+        "is_ready",
         "server",
         "since",
         "state",
@@ -83,6 +84,7 @@ class UpstreamConnection:
         self.server = server
         self.exchange: Exchange | None = None
         self.state = "dialling"
+        self.is_ready = False
         self.since = engine.now
         self.connect_seconds = 0.0
         self.first_byte_seconds: float | None = None
@@ -120,6 +122,7 @@ class UpstreamConnection:
         self._clock.clear()
         self.connect_seconds = self._engine.now - self.since
         self.state = UPSTREAM[self.state]["lease"]
+        self.is_ready = True
         assert self.exchange is not None
         self.exchange.lease_ready(self)
 
@@ -151,6 +154,10 @@ class UpstreamConnection:
     def is_reused(self) -> bool:
         """Whether an earlier exchange used it: the server may be closing it right now."""
         return self._served > 0
+
+    @property
+    def is_blocked(self) -> bool:
+        return self.wire.is_blocked
 
     def send_request(self, head: RequestHead) -> None:
         self._chunked = head.length == UNKNOWN

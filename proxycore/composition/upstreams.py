@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from proxycore.composition.dialer import Name, Names
     from proxycore.composition.engine import Engine
     from proxycore.composition.exchange import Exchange
+    from proxycore.composition.sides import UpstreamSide
 
 
 ASKED = 4
@@ -170,11 +171,11 @@ class UpstreamState:
         """The servers that could take `exchange` now, in the order of the configuration."""
         return [s for s in self.servers if s.available and not s.is_full and s not in exchange.tried]
 
-    def lease(self, exchange: Exchange, server: ServerState | None = None) -> UpstreamConnection | Failure | None:
-        """A connection for one try of `exchange`, to `server` if given; or a failure; or None: it was queued.
+    def lease(self, exchange: Exchange, server: ServerState | None = None) -> UpstreamSide | Failure | None:
+        """A lease for one try of `exchange`, of `server` if given; or a failure; or None: it was queued.
 
-        The connection may still be `dialling`; it then tells the exchange `lease_ready` or
-        `upstream_failed`. A queued exchange is told `room`, or leaves by `leave_queue`.
+        A lease that isn't `is_ready` tells the exchange `lease_ready` or `upstream_failed`. A queued
+        exchange is told `room`, or leaves by `leave_queue`.
         """
         if server is None:
             key = None if self._key is None else self._key(exchange)

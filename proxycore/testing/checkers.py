@@ -16,6 +16,7 @@ from typing import Any
 
 from proxycore.composition.downstream import DownstreamConnection
 from proxycore.composition.exchange import Exchange
+from proxycore.composition.sides import UpstreamSide
 from proxycore.composition.upstream import UpstreamConnection
 from proxycore.core import Core
 from proxycore.words.effects import (
@@ -350,7 +351,7 @@ class Books(Checker):
         for exchange in core._engine.exchanges.values():
             if exchange._outcome is not None:
                 continue
-            if exchange.downstream.wire.lost:
+            if exchange.downstream.outlet.lost:
                 self.violate(f"{exchange!r} goes on, and its client is gone")
             if exchange._upstream_state is not None:
                 key = id(exchange._upstream_state)
@@ -362,14 +363,14 @@ class Books(Checker):
                 )
 
 
-def _lease_of(exchange: Exchange) -> UpstreamConnection | None:
+def _lease_of(exchange: Exchange) -> UpstreamSide | None:
     return exchange._lease if exchange.tunnel is None else exchange.tunnel._lease
 
 
 def _waits_for_name(exchange: Exchange) -> bool:
     """Whether its lease is of a connection that has no number yet, since its server's name is being looked up."""
     lease = _lease_of(exchange)
-    return lease is not None and lease.conn is None
+    return isinstance(lease, UpstreamConnection) and lease.conn is None
 
 
 class Ledgers(Checker):

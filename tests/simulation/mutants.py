@@ -223,7 +223,7 @@ MUTANTS = (
     Mutant(
         "an exchange is over before its last bytes have left",
         "composition.exchange",
-        "        if wire.is_waiting and not wire.lost:",
+        "        if outlet.is_waiting and not outlet.lost:",
         "        if False:",
         ("verdicts",),
     ),
