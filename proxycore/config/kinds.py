@@ -70,6 +70,23 @@ class Kind(Generic[K]):
         """Place, table and name of each entry elsewhere in the configuration that `kept` names."""
         return iter(())
 
+    def schema(self) -> dict[str, Any]:
+        """What may stand in a file, as JSON Schema: an editor is told the form, the finer rules are `read`'s."""
+        return {"type": "string"}
+
+
+_FROM_ENVIRONMENT = {"type": "string", "pattern": r"^\$\{.+\}$"}
+
+
+def _or_text(schema: dict[str, Any], *, off: bool = False) -> dict[str, Any]:
+    """A value that isn't text, or a variable of the environment in its place; and "off", where that means something."""
+    return {"anyOf": [schema, _FROM_ENVIRONMENT, *([{"const": OFF}] if off else [])]}
+
+
+def _text_with_unit(units: str, *, off: bool) -> dict[str, Any]:
+    forms = [rf"[0-9.]+ ?({units})", r"\$\{.+\}", *([OFF] if off else [])]
+    return {"type": "string", "pattern": f"^({'|'.join(forms)})$"}
+
 
 def described(given: object) -> str:
     """A wrong value in a message, in TOML's words."""
@@ -97,6 +114,9 @@ class Flag(Kind[bool]):
             return given == "true"
         meant = given.lower() if isinstance(given, str) and given.lower() in ("true", "false") else None
         raise Invalid(f"{described(given)} is neither true nor false (without quotes)", meant)
+
+    def schema(self) -> dict[str, Any]:
+        return _or_text({"type": "boolean"})
 
 
 class Integer(Kind[int]):
@@ -128,6 +148,10 @@ class Integer(Kind[int]):
             raise Invalid(f"{described(given)} is not {bounds}")
         return given
 
+    def schema(self) -> dict[str, Any]:
+        bounds = {"minimum": self._least} | ({"maximum": self._most} if self._most < UNLIMITED - 1 else {})
+        return _or_text({"type": "integer", **bounds}, off=self._off)
+
 
 class Share(Kind[float]):
     """A part of the whole, from 0 to 1."""
@@ -143,6 +167,9 @@ class Share(Kind[float]):
         if not 0 <= given <= 1:
             raise Invalid(f"{described(given)} is no {self.name}", f"{given / 100:g}" if 1 < given <= 100 else None)
         return float(given)
+
+    def schema(self) -> dict[str, Any]:
+        return _or_text({"type": "number", "minimum": 0, "maximum": 1})
 
 
 class Duration(Kind[float]):
@@ -175,6 +202,9 @@ class Duration(Kind[float]):
     def _no_duration(self) -> Invalid:
         return Invalid("a duration is above zero", None if self._off is None else OFF)
 
+    def schema(self) -> dict[str, Any]:
+        return _text_with_unit("ms|s|m|h|d", off=self._off is not None)
+
 
 class Size(Kind[int]):
     """Bytes; with `off`, "off" lifts the limit to UNLIMITED."""
@@ -199,6 +229,9 @@ class Size(Kind[int]):
         if not self._least <= count <= (UNLIMITED if self._off and place.from_python else UNLIMITED - 1):
             raise Invalid(f"a size here is {units.format_size(self._least)} or more", OFF if self._off else None)
         return count
+
+    def schema(self) -> dict[str, Any]:
+        return _text_with_unit("B|[KMGT]iB", off=self._off)
 
 
 class RateOf(Kind[Rate]):
@@ -225,6 +258,10 @@ class RateOf(Kind[Rate]):
             raise Invalid("a rate is above zero", None if self._off is None else OFF)
         return rate
 
+    def schema(self) -> dict[str, Any]:
+        unit = "(B|[KMGT]iB)" if self._of_bytes else ""
+        return _text_with_unit(f"{unit}/[0-9]*(ms|s|m|h|d)", off=self._off is not None)
+
 
 class Statuses(Kind[StatusRange]):
     """One status code, or a range of them."""
@@ -238,6 +275,9 @@ class Statuses(Kind[StatusRange]):
         if isinstance(given, bool) or not isinstance(given, int | str):
             raise Invalid(f'{described(given)} is no status such as 200, "2xx", "200-299" or "any"')
         return units.parse_statuses(given if isinstance(given, str) else described(given))
+
+    def schema(self) -> dict[str, Any]:
+        return {"anyOf": [{"type": "integer", "minimum": 100, "maximum": 599}, {"type": "string"}]}
 
 
 class Text(Kind[str]):
@@ -277,6 +317,9 @@ class OneOf(Kind[K]):
             f"{described(given)} is not {self.name}",
             nearest(str(given) if isinstance(given, str) else described(given), texts),
         )
+
+    def schema(self) -> dict[str, Any]:
+        return _or_text({"enum": list(self._words)})
 
 
 class Reference(Kind[str]):
@@ -349,6 +392,10 @@ class ListOf(Kind[tuple[Value, ...]]):
         for index, value in enumerate(kept):
             yield from self.item.references(value, place.at(index))
 
+    def schema(self) -> dict[str, Any]:
+        item = self.item.schema()
+        return {"anyOf": [{"type": "array", "items": item, "minItems": self._least}, item]}
+
 
 class TableOf(Kind[Table[Key, Value]]):
     """A table whose keys the user chooses."""
@@ -383,3 +430,6 @@ class TableOf(Kind[Table[Key, Value]]):
     def references(self, kept: Any, place: Place) -> Iterator[tuple[Place, str, str]]:
         for key, value in kept.items():
             yield from self.value.references(value, place.at(str(key)))
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "object", "additionalProperties": self.value.schema()}

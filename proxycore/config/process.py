@@ -46,6 +46,9 @@ class Workers(Kind[WorkerCount]):
         except Invalid:
             raise Invalid(f"{described(given)} is no {self.name}") from None
 
+    def schema(self) -> dict[str, Any]:
+        return {"anyOf": [_WORKERS.schema(), {"const": "auto"}]}
+
 
 class UserName(Kind[str | None]):
     """The name of a user, or "off"."""

@@ -6,10 +6,10 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from proxycore.config.kinds import Kind, ListOf, TableOf
+from proxycore.config.kinds import ListOf, TableOf
 from proxycore.config.loading import INCLUDE_DOC
 from proxycore.config.model import Config
-from proxycore.config.sections import DERIVED, Nested, Option, Section, options_of
+from proxycore.config.sections import DERIVED, Option, Section, options_of, section_of
 from proxycore.config.tables import Table
 from proxycore.config.variables import VARIABLES
 
@@ -62,7 +62,7 @@ def reference() -> str:
 def _chapters(section: type[Section], above: str) -> Iterator[_Chapter]:
     """Every section below one, in order, once for each way that leads there; a section within itself isn't entered."""
     for option in options_of(section):
-        inner = _section_of(option.kind)
+        inner = section_of(option.kind)
         if inner is None or inner is section:
             continue
         path = f"{above}.{option.key}" if above else option.key
@@ -70,14 +70,6 @@ def _chapters(section: type[Section], above: str) -> Iterator[_Chapter]:
         path = f"{path}.NAME" if isinstance(option.kind, TableOf) else path
         yield _Chapter(f"[[{path}]]" if is_array else f"[{path}]", inner)
         yield from _chapters(inner, path)
-
-
-def _section_of(kind: Kind[object]) -> type[Section] | None:
-    if isinstance(kind, ListOf):
-        return _section_of(kind.item)
-    if isinstance(kind, TableOf):
-        return _section_of(kind.value)
-    return kind.section if isinstance(kind, Nested) else None
 
 
 def _description(section: type[Section]) -> str:
@@ -98,7 +90,7 @@ def _options_table(section: type[Section], extra: str = "") -> str:
 
 
 def _type(option: Option) -> str:
-    section = _section_of(option.kind)
+    section = section_of(option.kind)
     return option.kind.name if section is None else f"{option.kind.name} ({section.__name__})"
 
 

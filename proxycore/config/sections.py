@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast, dataclass_transform, overload
 
-from proxycore.config.kinds import Kind, TableOf, Text, described
+from proxycore.config.kinds import Kind, ListOf, TableOf, Text, described
 from proxycore.config.problems import ConfigError, Place, Problem, dotted, nearest
 
 G = TypeVar("G", contravariant=True)
@@ -219,6 +219,18 @@ class Nested(Kind[S]):
 
     def references(self, kept: Any, place: Place) -> Iterator[tuple[Place, str, str]]:
         return references(kept, place)
+
+    def schema(self) -> dict[str, Any]:
+        return {"$ref": f"#/$defs/{self.section.__name__}"}
+
+
+def section_of(kind: Kind[Any]) -> type[Section] | None:
+    """The section that stands where this kind is asked for: alone, in a list or in a table."""
+    if isinstance(kind, ListOf):
+        return section_of(kind.item)
+    if isinstance(kind, TableOf):
+        return section_of(kind.value)
+    return kind.section if isinstance(kind, Nested) else None
 
 
 def _named(given: S, name: str, place: Place) -> S:

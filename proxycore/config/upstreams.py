@@ -103,6 +103,9 @@ class ServerOrUrl(Nested[Server]):
 
     name = "table, or url"
 
+    def schema(self) -> dict[str, Any]:
+        return {"anyOf": [super().schema(), {"type": "string"}]}
+
     def __init__(self) -> None:
         super().__init__(lambda: Server)
 

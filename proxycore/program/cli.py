@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from proxycore import __version__
 from proxycore.config import ConfigError
 from proxycore.program import exits
-from proxycore.program.commands import check, explain, replay, serve, work
+from proxycore.program.commands import check, completion, explain, init, replay, schema, serve, work
 from proxycore.program.exits import NotStarted
 from proxycore.program.listening import ListenError
 
 EXAMPLES = """\
 examples:
+  proxycore init
   proxycore serve --listen 127.0.0.1:8080 --to http://127.0.0.1:3000
   proxycore check proxy.toml
   proxycore explain proxy.toml https://api.example.com/api/x
@@ -49,6 +50,6 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"proxycore {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in (serve, check, explain, replay, work):
+    for command in (init, serve, check, explain, replay, schema, completion, work):
         command.add_parser(commands)
     return parser

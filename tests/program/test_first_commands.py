@@ -1,0 +1,75 @@
+"""What a person types before anything is served: init, schema, completion."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.program.programs import call
+
+
+def test_init_writes_a_file_that_check_accepts(tmp_path: Path) -> None:
+    file = tmp_path / "proxy.toml"
+    result = call("init", str(file), "--listen", "127.0.0.1:0", "--to", "http://127.0.0.1:1", "--to", "http://b:2")
+    assert (result.code, result.errors) == (0, "")
+    assert f"proxycore check {file}" in result.output
+    assert call("check", str(file)).output == f"{file}: good: 1 listener, 2 routes, 1 upstream\n"
+    commented_in = file.read_text().replace("# trusted", "trusted").replace("# balance", "balance")
+    file.write_text(commented_in.replace("# [", "[").replace("# max", "max").replace("# response", "response"))
+    assert call("check", str(file)).errors == ""
+
+
+def test_init_leaves_what_is_there_alone(tmp_path: Path) -> None:
+    file = tmp_path / "proxy.toml"
+    file.write_text("mine")
+    result = call("init", str(file))
+    assert result.code == 3
+    assert "is there already" in result.errors
+    assert file.read_text() == "mine"
+
+
+def test_init_tells_what_is_wrong_with_an_address(tmp_path: Path) -> None:
+    result = call("init", str(tmp_path / "proxy.toml"), "--to", "ftp://a")
+    assert result.code == 1
+    assert "upstreams.app.servers[0].url: a server is reached by http" in result.errors
+    assert not (tmp_path / "proxy.toml").exists()
+
+
+def test_schema_prints_json() -> None:
+    assert json.loads(call("schema").output)["title"] == "proxycore"
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("proxycore c", ["check", "completion"]),
+        ("proxycore serve --b", ["--binding"]),
+        ("proxycore serve --binding t", ["trio"]),
+        ("proxycore serve --to ", []),
+        ("proxycore completion ", ["--help", "-h", "bash", "fish", "zsh"]),
+    ],
+)
+def test_bash_completes(words: str, expected: list[str]) -> None:
+    bash = shutil.which("bash")
+    if bash is None:
+        pytest.skip("there is no bash")
+    given = words.split(" ")
+    script = (
+        f"{call('completion', 'bash').output}\n"
+        f"COMP_WORDS=({' '.join(given[:-1])} '{given[-1]}') COMP_CWORD={len(given) - 1}\n"
+        f"_proxycore proxycore '{given[-1]}' '{given[-2]}'\n"
+        'printf "%s\\n" "${COMPREPLY[@]}"\n'
+    )
+    result = subprocess.run([bash, "-c", script], capture_output=True, text=True, check=True, timeout=30)
+    assert sorted(result.stdout.split()) == expected
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_other_shells_get_every_command(shell: str) -> None:
+    script = call("completion", shell).output
+    assert all(command in script for command in ("init", "serve", "check", "explain", "replay", "schema"))
+    assert "work" not in script.split()
