@@ -9,6 +9,7 @@ BAD_CONFIGURATION = 1
 USAGE = 2
 NOT_STARTED = 3
 DIFFERENT = 4
+ADVISED = 5
 INTERRUPTED = 128
 
 MEANINGS = f"""\
@@ -18,6 +19,7 @@ exit codes:
   {USAGE}    the command line is wrong
   {NOT_STARTED}    it could not start: an address is taken, a user, a file or an extra is missing
   {DIFFERENT}    a replay went otherwise than its recording
+  {ADVISED}    check --lint: the configuration is good and has something to mend
   {INTERRUPTED + signal.SIGINT}  cut short by a second SIGINT
   {INTERRUPTED + signal.SIGTERM}  cut short by a second SIGTERM
 """

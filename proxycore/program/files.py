@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal, Protocol
@@ -69,6 +69,8 @@ class Loaded:
 
     config: Config
     materials: Materials
+    located: Callable[[Iterable[Problem]], list[Problem]] = list
+    """Gives problems that are found later their file and line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,7 @@ class Source:
                 problems += error.problems
         if problems:
             raise ConfigError(reading.located(problems))
-        return Loaded(config, materials)
+        return Loaded(config, materials, reading.located)
 
     def _read(self, files: Files) -> Reading:
         if self.file:

@@ -39,6 +39,18 @@ def test_init_tells_what_is_wrong_with_an_address(tmp_path: Path) -> None:
     assert not (tmp_path / "proxy.toml").exists()
 
 
+def test_lint_tells_line_reason_and_mend(tmp_path: Path) -> None:
+    file = tmp_path / "proxy.toml"
+    good = '[[listeners]]\nbind = "127.0.0.1:0"\n[[routes]]\nname = "a"\nrespond = {}\n'
+    file.write_text(good + '[[routes]]\nname = "b"\nrespond = {}\n')
+    assert call("check", str(file)).code == 0
+    result = call("check", "--lint", str(file))
+    assert result.code == 5
+    assert f'{file}:6: routes[1].match: never reached: route "a"' in result.output
+    file.write_text(good)
+    assert call("check", "--lint", str(file)).code == 0
+
+
 def test_schema_prints_json() -> None:
     assert json.loads(call("schema").output)["title"] == "proxycore"
 

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import os
+import stat
 from typing import Any
 
+from proxycore.config import Problem
+from proxycore.config.lint import lint, secrets
+from proxycore.config.problems import dotted
 from proxycore.program import exits
-from proxycore.program.files import Disk, Source
+from proxycore.program.files import Disk, Loaded, Source
 
 EXAMPLES = """\
 examples:
   proxycore check proxy.toml
   proxycore check proxy.toml && systemctl reload proxycore
+  proxycore check --lint proxy.toml
 """
 
 
@@ -26,13 +32,33 @@ def add_parser(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("file", metavar="FILE", help="the configuration, in TOML")
+    parser.add_argument(
+        "--lint",
+        action="store_true",
+        help="also tell what is allowed and hardly meant, with the reason and the mend; exit code 5 if there is any",
+    )
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Do it, and return the exit code."""
-    config = Source(file=arguments.file).load(Disk()).config
+    loaded = Source(file=arguments.file).load(Disk())
+    config = loaded.config
     counts = [(len(config.listeners), "listener"), (len(config.routes), "route"), (len(config.upstreams), "upstream")]
     summary = ", ".join(f"{count} {noun}{'' if count == 1 else 's'}" for count, noun in counts)
     print(f"{arguments.file}: good: {summary}")
-    return exits.OK
+    advice = _advice(loaded, arguments.file) if arguments.lint else []
+    for problem in advice:
+        print(problem)
+    return exits.ADVISED if advice else exits.OK
+
+
+def _advice(loaded: Loaded, file: str) -> list[Problem]:
+    """What `lint` finds, and secrets that others than their owner and its group may read."""
+    found = [Problem(file, None, dotted(finding.path), finding.message) for finding in lint(loaded.config)]
+    for path, name in secrets(loaded.config):
+        mode = os.stat(os.path.join(os.path.dirname(file), name)).st_mode
+        if mode & stat.S_IROTH:
+            message = f'everybody on this machine may read "{name}"; chmod o-r {name}'
+            found.append(Problem(file, None, dotted(path), message))
+    return loaded.located(found)
