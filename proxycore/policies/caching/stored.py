@@ -1,0 +1,120 @@
+"""A response in the store: its head and content, and what is needed to know what it is good for."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import Final
+
+from proxycore.policies.caching.freshness import Freshness
+from proxycore.policies.caching.keys import Vary
+from proxycore.words.messages import Headers, ResponseHead
+
+OVERHEAD: Final = 1600
+"""Bytes that a stored response takes beside its texts: its objects, and its places in the store's tables."""
+
+FIELD_OVERHEAD: Final = 170
+"""Bytes that a field takes beside its texts: a tuple and two bytes objects."""
+
+PIECE_OVERHEAD: Final = 48
+"""Bytes that a piece of content takes beside what it holds."""
+
+
+class StoredResponse:
+    """One response to a GET, whole. It never changes: an update makes another.
+
+    `pieces` are its content and `length` the bytes in them; `head.length` says the same. `received_at` is the core's
+    clock, `made_at` wall time by its Date; `initial_age` are the seconds that it was old when it was received.
+    """
+
+    __slots__ = (
+        "cost",
+        "fingerprint",
+        "freshness",
+        "head",
+        "initial_age",
+        "key",
+        "length",
+        "made_at",
+        "pieces",
+        "received_at",
+        "tags",
+        "url",
+        "uses",
+        "vary",
+    )
+
+    def __init__(
+        self,
+        key: bytes,
+        url: bytes,
+        vary: Vary,
+        head: ResponseHead,
+        pieces: tuple[bytes, ...],
+        freshness: Freshness,
+        *,
+        received_at: float,
+        initial_age: float,
+        made_at: float,
+        tags: frozenset[bytes] = frozenset(),
+    ) -> None:
+        self.key = key
+        self.url = url
+        self.vary = vary
+        self.head = head
+        self.pieces = pieces
+        self.length = sum(map(len, pieces))
+        self.freshness = freshness
+        self.received_at = received_at
+        self.initial_age = initial_age
+        self.made_at = made_at
+        self.tags = tags
+        self.uses = 0
+        self.fingerprint = fingerprint_of(key, vary)
+        self.cost = cost_of(key, url, vary, head.headers, self.length, len(pieces), tags)
+
+    def age(self, now: float) -> float:
+        """Seconds since it was made, as far as anybody knows (RFC 9111 section 4.2.3)."""
+        return self.initial_age + now - self.received_at
+
+    def with_head(
+        self, head: ResponseHead, freshness: Freshness, *, received_at: float, initial_age: float, made_at: float
+    ) -> StoredResponse:
+        """The same content under a head that the origin has just told to be true."""
+        return StoredResponse(
+            self.key,
+            self.url,
+            self.vary,
+            head,
+            self.pieces,
+            freshness,
+            received_at=received_at,
+            initial_age=initial_age,
+            made_at=made_at,
+            tags=self.tags,
+        )
+
+    def __repr__(self) -> str:
+        return f"StoredResponse({self.url!r}, {self.head.status}, {self.length} bytes, {self.freshness!r})"
+
+
+def fingerprint_of(key: bytes, vary: Vary) -> bytes:
+    """Names a variant. A digest, since it is remembered long after the response is gone."""
+    digest = blake2b(key, digest_size=16)
+    for name, value in vary:
+        digest.update(b"\n%b:%b" % (name, b"\r" if value is None else value))
+    return digest.digest()
+
+
+def cost_of(
+    key: bytes,
+    url: bytes,
+    vary: Vary,
+    headers: Headers,
+    length: int,
+    pieces: int,
+    tags: frozenset[bytes],
+) -> int:
+    """Bytes of memory that a response takes in the store, a little more rather than less."""
+    texts = [*headers.fields, *((name, value or b"") for name, value in vary), *((tag, b"") for tag in tags)]
+    fields = sum(len(name) + len(value) for name, value in texts) + len(texts) * FIELD_OVERHEAD
+    return OVERHEAD + len(key) + len(url) + fields + length + pieces * PIECE_OVERHEAD
