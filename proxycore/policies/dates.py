@@ -55,6 +55,6 @@ def parse_http_date(text: bytes, wall: float) -> float | None:
 
 
 def _whole_year(two_digits: int, this_year: int) -> int:
-    """RFC 9110 section 5.6.7: what seems to be more than 50 years ahead is the last year with those digits."""
-    year = this_year - this_year % 100 + two_digits
-    return year - 100 if year > this_year + 50 else year
+    """The last year with those digits that is at most 50 ahead (RFC 9110 section 5.6.7)."""
+    last = this_year + 50
+    return last - (last - two_digits) % 100
