@@ -14,7 +14,7 @@ The request's content flows meanwhile: what can't be sent yet is kept, and the c
 beyond `limits.buffer`. What was sent is kept up to `retries.replay_body`, while it may have to go
 to another server.
 
-Whatever happens, `_end` is called once. It cancels what is under way upstream in the same fact,
+Whatever happens, `end` is called once. It cancels what is under way upstream in the same fact,
 tells the downstream side to go on, and leaves the exchange in `engine.ended` until it is known
 whether its last bytes left (`Engine.settle`): only then is it concluded, with the final outcome.
 """
@@ -25,21 +25,22 @@ from collections.abc import Callable
 from math import inf
 from typing import TYPE_CHECKING, Any
 
+from proxycore.composition import answers, phases
+from proxycore.composition.answers import COMPLETED, FAULT, outcome_of
 from proxycore.composition.content import RequestContent
 from proxycore.composition.deliberation import FAILED, Deliberation, Step
-from proxycore.composition.filters import Reject, Respond, Retry
+from proxycore.composition.filters import Reject, Respond
 from proxycore.composition.records import record_of
 from proxycore.composition.tables import EXCHANGE
 from proxycore.composition.tunnel import Tunnel
 from proxycore.mechanisms.timers import Timer
 from proxycore.policies.forwarding import Client, chosen_host, outbound, take_hop, told_request_id
-from proxycore.policies.local_responses import local_response, proxy_status
 from proxycore.policies.paths import NormalPath, normalise
 from proxycore.policies.retrying import ANSWERED, kind_of, may_resend, may_resend_stale
 from proxycore.policies.rewriting import PathRewrite
 from proxycore.policies.trace import Trace
 from proxycore.words.errors import Failure, Outcome, Refused
-from proxycore.words.messages import ABSENT, UNKNOWN, Field, Headers, RequestHead, ResponseHead
+from proxycore.words.messages import UNKNOWN, Field, Headers, RequestHead, ResponseHead
 
 if TYPE_CHECKING:
     from proxycore.composition.engine import Engine
@@ -60,24 +61,6 @@ _WINDOWS = {
     "tunnelling": "tunnel",
 }
 """What a client that leaves is said to have left in, by the exchange's state."""
-
-_CLOCKS = {
-    "connection_timeout": "connect",
-    "http_response_timeout": "response_head",
-    "connection_read_timeout": "response_body",
-    "connection_write_timeout": "send",
-}
-"""The clocks of `[timeouts]` that an upstream failure may have run out of."""
-
-_SORRY = {
-    502: "The server behind this address could not be reached, or gave no valid answer.",
-    503: "The service has no room for this request at the moment.",
-    504: "The server behind this address did not answer in time.",
-}
-"""What a client is told of a failure upstream: nothing of the inside."""
-
-_COMPLETED = Outcome("completed")
-_FAULT = Outcome("refused", "fault")
 
 
 class Exchange:
@@ -207,7 +190,7 @@ class Exchange:
         if self.request.length > self.plan.limits.request_body:
             return self.refuse(Refused(413, "The request's content is too long."), "limits.request_body")
         if self.request.method == b"OPTIONS" and take_hop(self.request):
-            return self._answer(ResponseHead(204, Headers()), b"", _COMPLETED)
+            return self.respond(Respond(ResponseHead(204, Headers())))
         try:
             self.path = normalise(self.request.target)
         except Refused as refused:
@@ -273,7 +256,8 @@ class Exchange:
             upstream.budget.sent(self._engine.now)
             if self.content is not None:
                 self.content.replay_limit = upstream.config.retries.replay_body
-        lease = upstream.lease(self, self._chosen_server(upstream) if self.route.chain.choose_server else None)
+        server = phases.choose_server(self._engine, self, upstream) if self.route.chain.choose_server else None
+        lease = upstream.lease(self, server)
         if lease is None:
             self.state = EXCHANGE[self.state]["queue"]
             if self.queued is None:
@@ -294,19 +278,6 @@ class Exchange:
             else:
                 self.state = EXCHANGE[self.state]["dial"]
 
-    def _chosen_server(self, upstream: UpstreamState) -> ServerState | None:
-        """The server that a filter wants, if it can take this exchange now."""
-        candidates = upstream.candidates(self)
-        for choose in self.route.chain.choose_server:
-            try:
-                server = choose(self, candidates)
-            except Exception:
-                self._engine.fault(f"a filter, in exchange {self.id}")
-                continue
-            if server is not None and server in candidates:
-                return server
-        return None
-
     def _answer_by_route(self) -> None:
         if self.route.answer is None:
             self._engine.fault(f"a filter took the upstream of a route that has no answer, in exchange {self.id}")
@@ -315,7 +286,7 @@ class Exchange:
             head, body = self.route.answer(self)
         except Refused as refused:
             return self.refuse(refused, "route")
-        self._answer(head, body, _COMPLETED)
+        self.respond(Respond(head, body))
 
     def _set_clock(self, at: float) -> None:
         if self._clock is None:
@@ -360,7 +331,7 @@ class Exchange:
             if route.request_edits is not None:
                 route.request_edits.apply(head.headers, self)
             if route.chain.on_upstream_request:
-                self._change_outbound(head)
+                phases.change_outbound(self, head)
             self.state = EXCHANGE[self.state]["send"]
             lease.send_request(head)
             if self.content is not None:
@@ -382,12 +353,6 @@ class Exchange:
             return False
         return True
 
-    def _change_outbound(self, head: RequestHead) -> None:
-        for step in self.route.chain.on_upstream_request:
-            step(self, head)
-        if head.has_content != self.request.has_content:
-            raise ValueError("a filter declared content that isn't there, or none where there is")
-
     def _send_content(self, content: RequestContent, lease: UpstreamSide) -> None:
         for piece in content.take():
             lease.send_data(piece)
@@ -407,9 +372,9 @@ class Exchange:
         if self.received > self.plan.limits.request_body:
             return self.refuse(Refused(413, "The request's content is too long."), "limits.request_body")
         if self.route.chain.on_request_data:
-            filtered = self._filter_request_data(data, False)
-            if filtered is None:
-                return
+            filtered = phases.change_request_data(self._engine, self, content, data, False)
+            if isinstance(filtered, Reject):
+                return self.reject(filtered)
             data = filtered
         state = self.state
         if state == "awaiting" or state == "responding":
@@ -426,9 +391,9 @@ class Exchange:
         if content is None or self._outcome is not None:
             return
         if self.route.chain.on_request_data:
-            rest = self._filter_request_data(b"", True)
-            if rest is None:
-                return
+            rest = phases.change_request_data(self._engine, self, content, b"", True)
+            if isinstance(rest, Reject):
+                return self.reject(rest)
             if rest:
                 content.add(rest)
         content.is_done = True
@@ -438,25 +403,6 @@ class Exchange:
             self._send_content(content, self._lease)
         else:
             self._keep_content(content)
-
-    def _filter_request_data(self, data: bytes, last: bool) -> bytes | None:
-        """Pass a piece through the filters. None if that ended the exchange."""
-        content = self.content
-        assert content is not None
-        try:
-            for step in self.route.chain.on_request_data:
-                result = step(self, data, last)
-                if isinstance(result, Reject):
-                    self.reject(result)
-                    return None
-                data = result
-            content.filtered += len(data)
-            _check_length("request", self.request.length, content.filtered, last)
-        except Exception:
-            self._engine.fault(f"a filter, in exchange {self.id}")
-            self.reject(FAILED)
-            return None
-        return data
 
     def _keep_content(self, content: RequestContent) -> None:
         if self._deliberation is not None and self._deliberation.offer(content):
@@ -509,32 +455,27 @@ class Exchange:
         self.state = EXCHANGE[self.state]["respond"]
         if self.content is not None:
             self.content.keep_no_more()
-        route = self.route
+        if self.route.changes_responses:
+            instead = phases.change_response(self._engine, self, head)
+            if instead is not None:
+                self._drop_lease()
+                return answers.send(self._engine, self, instead, FAULT if instead is FAILED else COMPLETED)
         try:
-            for seen in route.chain.on_upstream_response:
-                seen(self, head)
-            if route.response_edits is not None:
-                route.response_edits.apply(head.headers, self)
-            for step in route.chain.on_response:
-                instead = step(self, head)
-                if instead is not None:
-                    self._drop_lease()
-                    return self._send_answer(instead.head.copy(), instead.body, _COMPLETED)
             self.downstream.send_head(head)
-        except Exception:
-            return self._filter_failed()
+        except ValueError:
+            self._engine.fault(f"the head of a response, in exchange {self.id}")
+            self._drop_lease()
+            return answers.send(self._engine, self, FAILED, FAULT)
         self.response = head
-
-    def _filter_failed(self) -> None:
-        self._engine.fault(f"a filter, in exchange {self.id}")
-        self._drop_lease()
-        self._send_answer(*self._error_answer(500, FAILED.reason), _FAULT)
 
     def response_data(self, data: bytes) -> None:
         if self.state != "responding" or self._outcome is not None:
             return
         if self.route.chain.on_response_data:
-            data = self._filter_response_data(data, False)
+            changed = phases.change_response_data(self._engine, self, data, False)
+            if changed is None:
+                return self.end(FAULT, complete=False)
+            data = changed
         if data:
             self.sent += len(data)
             self.downstream.send_data(data)
@@ -545,26 +486,14 @@ class Exchange:
             return
         self._lease = None
         if self.route.chain.on_response_data and self.response is not None and self.response.has_content:
-            rest = self._filter_response_data(b"", True)
-            if self._outcome is not None:
-                return
+            rest = phases.change_response_data(self._engine, self, b"", True)
+            if rest is None:
+                return self.end(FAULT, complete=False)
             if rest:
                 self.sent += len(rest)
                 self.downstream.send_data(rest)
         self.downstream.send_end(trailers)
-        self._end(_COMPLETED)
-
-    def _filter_response_data(self, data: bytes, last: bool) -> bytes:
-        try:
-            for step in self.route.chain.on_response_data:
-                data = step(self, data, last)
-            if self.response is not None:
-                _check_length("response", self.response.length, self.sent + len(data), last)
-        except Exception:
-            self._engine.fault(f"a filter, in exchange {self.id}")
-            self._end(_FAULT, complete=False)
-            return b""
-        return data
+        self.end(COMPLETED)
 
     # ---- failures of a try
 
@@ -574,17 +503,13 @@ class Exchange:
         if self._outcome is not None:
             return
         if self.response is not None or self.state == "tunnelling":
-            return self._end(self._failure_outcome(failure), complete=False)
-        for step in self.route.chain.on_upstream_error:
-            try:
-                verdict = step(self, failure)
-            except Exception:
-                self._engine.fault(f"a filter, in exchange {self.id}")
-                continue
-            if isinstance(verdict, Retry) and self._can_rewind:
-                return self._try_again(failure)
+            return self.end(outcome_of(failure), complete=False)
+        if self.route.chain.on_upstream_error:
+            verdict = phases.decide_on_error(self._engine, self, failure)
             if isinstance(verdict, Respond):
-                return self._answer(verdict.head, verdict.body, self._failure_outcome(failure))
+                return self._answer(verdict, outcome_of(failure))
+            if verdict is not None:
+                return self._try_again(failure)
         if lease is not None and lease.is_reused and self._can_resend_stale(failure):
             self.wants_fresh = True
             return self._resend()
@@ -597,7 +522,7 @@ class Exchange:
         upstream = self._upstream_state
         if upstream is None or self.wants_fresh or kind_of(failure) != "reset":
             return False
-        return may_resend_stale(self.request.method, failure, upstream.config.retries, can_rewind=self._can_rewind)
+        return may_resend_stale(self.request.method, failure, upstream.config.retries, can_rewind=self.can_rewind)
 
     def _can_resend(self, failure: Failure) -> bool:
         upstream = self._upstream_state
@@ -608,12 +533,13 @@ class Exchange:
             upstream.budget,
             self._engine.now,
             retries=self.retries,
-            can_rewind=self._can_rewind,
+            can_rewind=self.can_rewind,
             trace=self.trace,
         )
 
     @property
-    def _can_rewind(self) -> bool:
+    def can_rewind(self) -> bool:
+        """Whether all content that was sent is still here, for another try."""
         return self.content is None or self.content.can_rewind
 
     def _try_again(self, failure: Failure) -> None:
@@ -637,17 +563,8 @@ class Exchange:
         detail = f"the server answered {status}"
         return Failure("response_head", ANSWERED, status=status, resend="idempotent", detail=detail)
 
-    def _failure_outcome(self, failure: Failure) -> Outcome:
-        clock = _CLOCKS.get(failure.error)
-        if clock is not None:
-            return Outcome("timed_out", clock, failure)
-        return Outcome("upstream_failed", failure.stage, failure)
-
     def _give_up(self, failure: Failure) -> None:
-        # A status that was to be tried again isn't one of ours.
-        reason = _SORRY.get(failure.status, _SORRY[502])
-        answer = self._error_answer(failure.status, reason, proxy_status(failure.error))
-        self._answer(*answer, self._failure_outcome(failure))
+        self._answer(answers.apology(self, failure.status, failure), outcome_of(failure))
 
     def upgraded(self, head: ResponseHead, rest: bytes) -> None:
         """The server switched protocols: from here on, bytes are passed as they come; `rest` are the first."""
@@ -665,7 +582,7 @@ class Exchange:
             self.tunnel.from_upstream(rest)
 
     def tunnel_ended(self, outcome: Outcome) -> None:
-        self._end(outcome, complete=outcome.cause == "completed")
+        self.end(outcome, complete=outcome.cause == "completed")
 
     # ---- answers of our own
 
@@ -675,97 +592,49 @@ class Exchange:
 
     def respond(self, respond: Respond) -> None:
         """Answer what a filter gave."""
-        self._answer(respond.head, respond.body, _COMPLETED)
+        self._answer(respond, COMPLETED)
 
     def reject(self, reject: Reject) -> None:
         """Answer with an error page or problem+json, or cut the response if it has begun."""
         outcome = Outcome("refused", reject.rule)
         if self.response is not None:
-            return self._end(outcome, complete=False)
-        head, body = self._error_answer(reject.status, reject.reason)
-        head.headers.fields += reject.headers.fields
-        self._answer(head, body, outcome)
-
-    def _time_out(self, clock: str, status: int) -> None:
-        outcome = Outcome("timed_out", clock)
-        if self.response is not None:
-            return self._end(outcome, complete=False)
-        reason = "The request did not come in time." if status == 408 else _SORRY[status]
-        self._answer(*self._error_answer(status, reason), outcome)
+            return self.end(outcome, complete=False)
+        self._answer(answers.rejection(self, reject), outcome)
 
     def request_timed_out(self, clock: str) -> None:
         """The client took too long to send its request."""
         self._time_out(clock, 408)
 
-    def _error_answer(self, status: int, reason: str, proxy_status: bytes | None = None) -> tuple[ResponseHead, bytes]:
-        return local_response(
-            status,
-            reason,
-            accept=self.request.headers.get(b"accept"),
-            error_pages=self.plan.error_pages,
-            request_id=self.request_id,
-            proxy_status=proxy_status,
-        )
+    def _time_out(self, clock: str, status: int) -> None:
+        outcome = Outcome("timed_out", clock)
+        if self.response is not None:
+            return self.end(outcome, complete=False)
+        self._answer(answers.apology(self, status), outcome)
 
-    def _answer(self, head: ResponseHead, body: bytes, outcome: Outcome) -> None:
+    def _answer(self, answer: Respond, outcome: Outcome) -> None:
         """End the exchange with a response of our own; only while none was sent."""
         self._drop_lease()
         self.state = EXCHANGE[self.state]["answer"]
-        head = head.copy()  # a filter may answer with the same one each time
-        try:
-            if self.route.response_edits is not None:
-                self.route.response_edits.apply(head.headers, self)
-            for step in self.route.chain.on_response:
-                instead = step(self, head)
-                if instead is not None:
-                    head, body = instead.head.copy(), instead.body
-            if body:
-                for change in self.route.chain.on_response_data:
-                    body = change(self, body, True)
-        except Exception:
-            self._engine.fault(f"a filter, in exchange {self.id}")
-            head, body = self._error_answer(500, FAILED.reason)
-        self._send_answer(head, body, outcome)
-
-    def _send_answer(self, head: ResponseHead, body: bytes, outcome: Outcome) -> None:
-        head.length = ABSENT if head.status in (204, 304) else len(body)
-        head.has_content = bool(body) and self.request.method != b"HEAD" and head.length >= 0
-        if b"date" not in head.headers:
-            head.headers.add(b"date", self.plan.http_date(self._engine.wall))
-        try:
-            if head.status < 200:
-                raise ValueError(f"an answer with the status {head.status} of an interim response")
-            self.downstream.send_head(head)
-        except ValueError:
-            if outcome.detail == "fault":
-                raise
-            self._engine.fault(f"the head of an answer, in exchange {self.id}")
-            return self._send_answer(*self._error_answer(500, FAILED.reason), _FAULT)
-        self.response = head
-        if head.has_content:
-            self.sent += len(body)
-            self.downstream.send_data(body)
-        self.downstream.send_end([])
-        self._end(outcome)
+        answers.send(self._engine, self, phases.change_answer(self._engine, self, answer), outcome)
 
     # ---- ends
 
     def client_left(self) -> None:
         """The downstream side is gone, or as good as gone."""
         if self._outcome is None:
-            self._end(Outcome("client_left", _WINDOWS[self.state]), complete=False)
+            self.end(Outcome("client_left", _WINDOWS[self.state]), complete=False)
 
     def drained(self) -> None:
         """The deadline of a drain has come."""
         if self._outcome is None:
-            self._end(Outcome("drained"), complete=False)
+            self.end(Outcome("drained"), complete=False)
         else:
             self._outcome = Outcome("drained")
 
     def send_timed_out(self) -> None:
         """The client takes no bytes."""
         if self._outcome is None:
-            self._end(Outcome("timed_out", "send"), complete=False)
+            self.end(Outcome("timed_out", "send"), complete=False)
         else:
             self._outcome = Outcome("timed_out", "send")
 
@@ -782,8 +651,9 @@ class Exchange:
             lease, self._lease = self._lease, None
             lease.cancel()
 
-    def _end(self, outcome: Outcome, *, complete: bool = True) -> None:
-        if outcome is not _COMPLETED or self._lease is not None or self._deliberation is not None:
+    def end(self, outcome: Outcome, *, complete: bool = True) -> None:
+        """All that the client gets has been written, or, not `complete`, what it got can't be completed."""
+        if outcome is not COMPLETED or self._lease is not None or self._deliberation is not None:
             self._drop_lease()
         self.state = EXCHANGE[self.state]["end"]
         self._outcome = outcome
@@ -820,11 +690,8 @@ class Exchange:
     def _conclude(self, outcome: Outcome) -> None:
         engine = self._engine
         del engine.exchanges[self.id]
-        for step in self.route.chain.on_finished:
-            try:
-                step(self, outcome)
-            except Exception:
-                engine.fault(f"a filter, in exchange {self.id}")
+        if self.route.chain.on_finished:
+            phases.tell_finished(engine, self, outcome)
         if "exchanges" in engine.watch:
             engine.notify(record_of(self, outcome))
 
@@ -834,9 +701,3 @@ class Exchange:
             f"Exchange({self.id}, {self.state}, {request.method.decode('latin-1')} {request.target.decode('latin-1')}, "
             f"received={self.received}, sent={self.sent}, retries={self.retries}, lease={self._lease!r})"
         )
-
-
-def _check_length(whose: str, declared: int, passed: int, last: bool) -> None:
-    """Hold filters to the length that was declared: what follows too much or too little is read as another message."""
-    if declared >= 0 and (passed > declared or (last and passed != declared)):
-        raise ValueError(f"filters made {passed} bytes of a {whose}'s {declared}: see Filter about changing lengths")

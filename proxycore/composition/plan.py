@@ -60,6 +60,7 @@ class RoutePlan:
     __slots__ = (
         "answer",
         "chain",
+        "changes_responses",
         "name",
         "request_edits",
         "response_edits",
@@ -77,6 +78,9 @@ class RoutePlan:
         self.timeouts = config.timeouts if route is None else config.timeouts.overridden(route.timeouts)
         self.request_edits = None if route is None else compile_edits(route.request_headers)
         self.response_edits = None if route is None else compile_edits(route.response_headers)
+        self.changes_responses = bool(
+            self.response_edits is not None or chain.on_upstream_response or chain.on_response
+        )
         self.rewrite = None if route is None else compile_rewrite(route.rewrite)
         self.answer = None if route is None else compile_answer(route)
         upstream = config.upstreams.get(self.upstream) if self.upstream is not None else None

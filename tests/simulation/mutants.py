@@ -418,9 +418,9 @@ MUTANTS = (
     ),
     Mutant(
         "the wrong cause: a failed server counts as a client that left",
-        "composition.exchange",
-        '        return Outcome("upstream_failed", failure.stage, failure)',
-        '        return Outcome("client_left", failure.stage, failure)',
+        "composition.answers",
+        '    return Outcome("upstream_failed", failure.stage, failure)',
+        '    return Outcome("client_left", failure.stage, failure)',
         ("verdicts",),
     ),
     Mutant(
