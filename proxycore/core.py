@@ -18,8 +18,8 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from math import inf
 from typing import Any
 
+from proxycore.composition.clients import ClientConnection, open_connection
 from proxycore.composition.dialer import Names
-from proxycore.composition.downstream import DownstreamConnection
 from proxycore.composition.engine import Endpoint, Engine
 from proxycore.composition.filters import Filter
 from proxycore.composition.ledger import Ledger, count
@@ -64,7 +64,7 @@ class Core:
         self._upstreams: dict[str, UpstreamState] = {}
         self._leaving: list[UpstreamState] = []
         self._names = Names(engine)
-        self._downstreams: dict[ConnId, DownstreamConnection] = {}
+        self._downstreams: dict[ConnId, ClientConnection] = {}
         self._clients: dict[str, int] = {}
         self._paused_listeners: dict[str, None] = {}
         self._accept_clock = Timer(engine.timers, self._resume_accepting)
@@ -196,7 +196,7 @@ class Core:
             engine.effects.append(Abort(conn))
             return self._leave()
         self._clients[who.ip] = of_client
-        connection = DownstreamConnection(engine, conn, plan, who)
+        connection = open_connection(engine, conn, plan, who)
         engine.endpoints[conn] = self._downstreams[conn] = connection
         engine.downstream_count += 1
         if engine.downstream_count >= engine.plan.limits.connections:
@@ -332,7 +332,8 @@ class Core:
         self._settle()
         clocks = (self._accept_clock, self._drain_clock, self._effects_clock)
         own = sum(clock.at != inf for clock in clocks) + self._names.armed_clocks
-        return count(self._engine, [*self._upstreams.values(), *self._leaving], own_timers=own)
+        upstreams = [*self._upstreams.values(), *self._leaving]
+        return count(self._engine, self._downstreams.values(), upstreams, own_timers=own)
 
     @property
     def is_drained(self) -> bool:
@@ -433,8 +434,9 @@ class Core:
                 self._engine.effects.append(ResumeAccepting(name))
         self._paused_listeners.clear()
 
-    def _forget_client(self, connection: DownstreamConnection) -> None:
+    def _forget_client(self, connection: ClientConnection) -> None:
         """A client's connection is gone: it counts no more, and others may be accepted again."""
+        self._engine.downstream_count -= 1
         client = connection.peer.ip
         remaining = self._clients.get(client, 0) - 1
         if remaining > 0:

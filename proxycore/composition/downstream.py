@@ -26,7 +26,6 @@ from proxycore.mechanisms.gates import BUFFER, HELD, PEER_SLOW, TURN
 from proxycore.mechanisms.http1 import writer
 from proxycore.mechanisms.timers import Timer
 from proxycore.words.errors import Refused
-from proxycore.words.ids import ConnId
 from proxycore.words.messages import UNKNOWN, End, Field, Headers, RequestHead, ResponseHead
 from proxycore.words.notices import ConnectionEnded
 
@@ -79,12 +78,13 @@ class DownstreamConnection:
         "wire",
     )
 
-    def __init__(self, engine: Engine, conn: ConnId, listener: ListenerPlan, peer: Peer) -> None:
+    def __init__(self, engine: Engine, wire: Wire, listener: ListenerPlan, peer: Peer) -> None:
         self._engine = engine
         self._listener = listener
         self.listener = listener.name
         self.peer = peer
-        self.outlet = self.wire = Wire(engine, conn, self, engine.plan.limits.buffer)
+        self.outlet = self.wire = wire
+        wire.owner = self
         self.state = "idle"
         self._reader = engine.plan.request_reader(listener.scheme)
         self._exchange: Exchange | None = None
@@ -146,7 +146,6 @@ class DownstreamConnection:
         self._clock.drop()
         if self._turn is not None:
             self._turn.drop()
-        self._engine.downstream_count -= 1
         self._exchange = None
         if exchange is not None:
             exchange.client_left()

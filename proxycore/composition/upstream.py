@@ -111,7 +111,8 @@ class UpstreamConnection:
     def _connect(self) -> None:
         engine = self._engine
         self.conn = conn = ConnId(engine.mint())
-        self.wire = Wire(engine, conn, self, engine.plan.limits.buffer)
+        self.wire = Wire(engine, conn)
+        self.wire.owner = self
         engine.endpoints[conn] = self
         engine.dialled[conn] = self
         engine.effects.append(Connect(conn, self._addresses.pop(0)))

@@ -25,7 +25,7 @@ WHOLE = 128 * 1024
 
 
 class WireOwner(Protocol):
-    """The state machine behind a wire. None of these may be called from within its own writes but `blocked`."""
+    """The state machine behind a wire: its `owner`. None of these may be called from within a write but `blocked`."""
 
     def blocked(self) -> None:
         """Too much waits to be written: stop what feeds it."""
@@ -54,6 +54,7 @@ class Wire:
     `is_waiting`: bytes that were sent still wait in the driver. `is_blocked`: as many as may.
     `is_gated`: we read nothing from this connection at present. `lost`: its last fact has come,
     with `lost_error`. All are kept as plain attributes because they are read for each request.
+    `owner` is told what happens; a connection may change hands.
     """
 
     __slots__ = (
@@ -62,7 +63,6 @@ class Wire:
         "_flushed",
         "_gate",
         "_leaving",
-        "_owner",
         "_pieces",
         "_watermark",
         "conn",
@@ -72,19 +72,20 @@ class Wire:
         "is_waiting",
         "lost",
         "lost_error",
+        "owner",
     )
 
-    def __init__(self, engine: Engine, conn: ConnId, owner: WireOwner, limit: float) -> None:
+    def __init__(self, engine: Engine, conn: ConnId) -> None:
         self.conn = conn
         self.is_waiting = self.is_blocked = self.is_gated = self.lost = False
         self.lost_error: str | None = None
         self.emptied_at = 0.0
         self._engine = engine
-        self._owner: WireOwner = owner
+        self.owner: WireOwner = _NOBODY
         self._pieces: list[bytes] = []
         self._flushed = 0
         self._gate = Gate()
-        self._watermark = Watermark(limit)
+        self._watermark = Watermark(engine.plan.limits.buffer)
         self._leaving: list[Exchange] | None = None
         self._clock: Timer | None = None
 
@@ -105,7 +106,7 @@ class Wire:
         pieces.append(data)
         if self.is_waiting and self._watermark.sent(len(data)):
             self.is_blocked = True
-            self._owner.blocked()
+            self.owner.blocked()
 
     def flush(self) -> None:
         """Turn what was written into sends, which come before all other effects of the fact."""
@@ -158,11 +159,11 @@ class Wire:
     def writing_paused(self) -> None:
         self.is_waiting = True
         if self._clock is None:
-            self._clock = Timer(self._engine.timers, self._owner.send_expired)
+            self._clock = Timer(self._engine.timers, self._send_expired)
         self._clock.set(self._engine.now + self._engine.plan.timeouts.send)
         if self._watermark.writing_paused(self._flushed):
             self.is_blocked = True
-            self._owner.blocked()
+            self.owner.blocked()
 
     def writing_resumed(self) -> None:
         self.is_waiting = self.is_blocked = False
@@ -172,7 +173,10 @@ class Wire:
         was_full = self._watermark.writing_resumed()
         self._conclude_leaving()
         if was_full:
-            self._owner.unblocked()
+            self.owner.unblocked()
+
+    def _send_expired(self) -> None:
+        self.owner.send_expired()
 
     def wait_to_leave(self, exchange: Exchange) -> None:
         """Conclude `exchange` when the bytes that wait have left, or are known to be lost."""
@@ -188,7 +192,7 @@ class Wire:
         self.is_waiting = self.is_blocked = self.is_gated = False
         if self._clock is not None:
             self._clock.drop()
-        self._owner = _NOBODY
+        self.owner = _NOBODY
         self._conclude_leaving()
 
     def _conclude_leaving(self) -> None:
