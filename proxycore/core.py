@@ -60,7 +60,7 @@ class Core:
     ) -> None:
         self._engine = engine = Engine(now=now, wall=wall, seed=seed, entropy=entropy, watch=watch)
         self._filters = tuple(filters)
-        self._own_filters = OwnFilters()
+        self._own_filters = OwnFilters(entropy)
         self._upstreams: dict[str, UpstreamState] = {}
         self._leaving: list[UpstreamState] = []
         self._names = Names(engine)

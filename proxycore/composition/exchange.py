@@ -173,6 +173,11 @@ class Exchange:
         return self.began + self._engine.wall_offset
 
     @property
+    def now(self) -> float:
+        """The core's clock, in seconds."""
+        return self._engine.now
+
+    @property
     def elapsed(self) -> float:
         """Seconds since then."""
         return self._engine.now - self.began

@@ -12,12 +12,10 @@ from collections.abc import Iterator
 from proxycore.config import Config, ConfigError, Listener, Outliers, Problem, Route, Upstream
 
 _ROUTE_KEYS = (
-    "rate_limits",
     "basic_auth",
     "jwt",
     "api_key",
     "forward_auth",
-    "access",
     "waf",
     "compress",
     "cors",

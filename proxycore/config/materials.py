@@ -5,10 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any, Protocol
+
+
+class Networks(Protocol):
+    """A list of networks, made ready: `policies.addresses.AddressSet.from_lines` makes one of a file's text."""
+
+    def has_number(self, number: int) -> bool: ...
+
+
+def _nothing() -> Mapping[Any, Any]:
+    return MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class Materials:
-    """Contents by what names them in the configuration. `error_pages` are HTML documents by status."""
+    """Contents by what names them in the configuration.
 
-    error_pages: Mapping[int, bytes] = field(default_factory=lambda: MappingProxyType({}))
+    `error_pages` are HTML documents by status; `networks` the lists that `access` names, by file.
+    """
+
+    error_pages: Mapping[int, bytes] = field(default_factory=_nothing)
+    networks: Mapping[str, Networks] = field(default_factory=_nothing)

@@ -15,7 +15,7 @@ from typing import Any, get_args
 from proxycore.config import forms
 from proxycore.config.kinds import ListOf, OneOf, TableOf
 from proxycore.config.listeners import Listener, ListenerTls
-from proxycore.config.named import ApiKeys, BasicAuth, Cache, Jwt, RateLimit
+from proxycore.config.named import ApiKeys, BasicAuth, Cache, ConcurrencyLimit, Jwt, RateLimit
 from proxycore.config.problems import Place, nearest
 from proxycore.config.process import (
     Admin,
@@ -56,6 +56,7 @@ __all__ = [
     "BasicAuth",
     "Cache",
     "Certificate",
+    "ConcurrencyLimit",
     "Config",
     "Cors",
     "Dns",
@@ -139,6 +140,9 @@ class Config(Section):
     )
     rate_limits: Setting[Mapping[str, RateLimit | Mapping[str, Any]], Table[str, RateLimit]] = setting(
         NamedSections(lambda: RateLimit), "Rate limits, by name.", default=Table()
+    )
+    concurrency_limits: Setting[Mapping[str, ConcurrencyLimit | Mapping[str, Any]], Table[str, ConcurrencyLimit]] = (
+        setting(NamedSections(lambda: ConcurrencyLimit), "Limits of exchanges at once, by name.", default=Table())
     )
     basic_auth: Setting[Mapping[str, BasicAuth | Mapping[str, Any]], Table[str, BasicAuth]] = setting(
         NamedSections(lambda: BasicAuth), "Users with passwords, by name.", default=Table()

@@ -24,6 +24,7 @@ from proxycore.config.sections import (
 from proxycore.config.tables import Table
 from proxycore.config.units import Rate
 
+Excess = Literal["refuse", "delay"]
 Algorithm = Literal[
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "HS256", "HS384", "HS512"
 ]
@@ -49,17 +50,35 @@ class RateLimit(Section):
     name: Word = setting(forms.NAME, "Its key in `[rate_limits]`.", default=DERIVED, from_table_key=True)
     key: Words = setting(
         ListOf(forms.VARIABLE, least=1),
-        "Variables, without braces; encoded so that no two lists collide.",
+        "Variables, without braces; encoded so that no two lists collide. Of an IPv6 client_ip, the /64 counts.",
         default=("client_ip",),
     )
     rate: Setting[str | Rate, Rate] = setting(RateOf(), "How many requests in which time.")
     burst: Count = setting(Integer(1), "How many may come at once; else the count of `rate`.", default=DERIVED)
+    excess: Setting[Excess, Excess] = setting(
+        OneOf[Excess](get_args(Excess)),
+        "`refuse`: a burst passes at once. `delay`: it is held to the rate. More than the burst is refused either way.",
+        default="refuse",
+    )
     status: Count = setting(
         Integer(400, 599), "What is answered above it, with Retry-After and RateLimit fields.", default=429
+    )
+    capacity: Count = setting(
+        Integer(16, 10_000_000), "Keys that are remembered one by one; the oldest make way.", default=100_000
     )
 
     def complete(self) -> dict[str, object]:
         return {} if self.burst else {"burst": self.rate.count}
+
+
+@section
+class ConcurrencyLimit(Section):
+    """One of `[concurrency_limits]`: how many exchanges whoever shares a key may have going on."""
+
+    name: Word = setting(forms.NAME, "Its key in `[concurrency_limits]`.", default=DERIVED, from_table_key=True)
+    key: Words = setting(ListOf(forms.VARIABLE, least=1), "As in `[rate_limits]`.", default=("client_ip",))
+    max_exchanges: Count = setting(Integer(1), "So many at once.")
+    status: Count = setting(Integer(400, 599), "What is answered above it.", default=429)
 
 
 @section

@@ -261,16 +261,23 @@ class WebSocket(Section):
 
 @section
 class Access(Section):
-    """`access`: with `allow`, all else is denied; with `deny` alone, all else is allowed."""
+    """`access`: with `allow`, all else is denied; with `deny` alone, all else is allowed.
+
+    A client on a Unix socket counts as 127.0.0.1.
+    """
 
     allow: Networks = setting(ListOf(NetworkOf(), least=1), "Networks of clients that may come.", default=())
+    allow_file: OptionalWord = setting(
+        forms.FILE, "More of them: one network a line, `#` begins a comment.", default=None
+    )
     deny: Networks = setting(
         ListOf(NetworkOf(), least=1), "Networks of clients that may not, even if allowed.", default=()
     )
+    deny_file: OptionalWord = setting(forms.FILE, "More of them, as in `allow_file`.", default=None)
 
     def check(self, place: Place) -> None:
-        if not self.allow and not self.deny:
-            place.problem("give at least one network in allow or deny")
+        if not (self.allow or self.allow_file or self.deny or self.deny_file):
+            place.problem("give at least one of allow, allow_file, deny and deny_file")
 
 
 @section
@@ -293,6 +300,9 @@ class Route(Section):
     )
     rate_limits: Words = setting(
         ListOf(Reference("rate_limits")), "Which of `[rate_limits]` hold, all of them.", default=()
+    )
+    concurrency_limits: Words = setting(
+        ListOf(Reference("concurrency_limits")), "Which of `[concurrency_limits]` hold, all of them.", default=()
     )
     basic_auth: OptionalWord = setting(Reference("basic_auth"), "Which of `[basic_auth]` lets in.", default=None)
     jwt: OptionalWord = setting(Reference("jwt"), "Which of `[jwt]` lets in.", default=None)

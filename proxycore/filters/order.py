@@ -1,28 +1,91 @@
 """Which of our filters a route has, in the order in which they see a request; a response passes them in reverse.
 
+    access                networks of clients            before all that costs anything
+    rate limits           by what anyone has             so that guessing passwords is limited too
+    rate limits           by who the client is
+    concurrency limits
+    -- the user's own filters --
+
 The user's filters come between the two groups: after those that decide who may come in, so that they can rely
 on `exchange.user`, and before those that may answer in the origin's place.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 from proxycore.composition.filters import Filter
-from proxycore.config import Config, Route
+from proxycore.config import Config, ConfigError, Problem, RateLimit, Route
 from proxycore.config.materials import Materials
+from proxycore.filters.access import AccessFilter
+from proxycore.filters.limits import ConcurrencyLimitFilter, RateLimitFilter
+from proxycore.policies.access import AccessList
+from proxycore.policies.addresses import AddressSet
+from proxycore.policies.limits import ConcurrencyTable, RateTable
+
+_Content = TypeVar("_Content")
 
 
 class OwnFilters:
     """Makes our filters, and keeps over reloads what they remember: one for each core.
 
     Whatever must outlive a plan (a store, a table of limits) is kept here by its name in the configuration.
+    `entropy(n)` gives n unpredictable bytes.
     """
+
+    def __init__(self, entropy: Callable[[int], bytes]) -> None:
+        self._entropy = entropy
+        self._rates: dict[str, RateTable] = {}
+        self._concurrency: dict[str, ConcurrencyTable] = {}
 
     def gate(self, route: Route, config: Config, materials: Materials) -> Sequence[Filter]:
         """Those before the user's: who may come in, how often, and with what."""
-        return ()
+        limits = [config.rate_limits[name] for name in route.rate_limits]
+        return [
+            *self._access(route, materials),
+            *self._rate_limits([limit for limit in limits if "user" not in limit.key]),
+            *self._rate_limits([limit for limit in limits if "user" in limit.key]),
+            *self._concurrency_limits(route, config),
+        ]
 
     def content(self, route: Route, config: Config, materials: Materials) -> Sequence[Filter]:
         """Those after the user's: what may answer in the origin's place, and how content is coded."""
         return ()
+
+    def _access(self, route: Route, materials: Materials) -> Iterator[Filter]:
+        access = route.access
+        if access is None:
+            return
+        place = f'routes "{route.name}".access'
+        allow = [AddressSet(access.allow)] if access.allow else []
+        deny = [AddressSet(access.deny)] if access.deny else []
+        yield AccessFilter(
+            AccessList(
+                [*allow, *_given(materials.networks, access.allow_file, f"{place}.allow_file")],
+                [*deny, *_given(materials.networks, access.deny_file, f"{place}.deny_file")],
+            )
+        )
+
+    def _rate_limits(self, limits: Sequence[RateLimit]) -> Iterator[Filter]:
+        if not limits:
+            return
+        for limit in limits:
+            table = self._rates.setdefault(limit.name, RateTable(limit.capacity, self._entropy(16)))
+            table.capacity = limit.capacity
+        yield RateLimitFilter([(limit, self._rates[limit.name]) for limit in limits])
+
+    def _concurrency_limits(self, route: Route, config: Config) -> Iterator[Filter]:
+        for name in route.concurrency_limits:
+            table = self._concurrency.setdefault(name, ConcurrencyTable())
+            yield ConcurrencyLimitFilter(config.concurrency_limits[name], table)
+
+
+def _given(contents: Mapping[str, _Content], name: str | None, place: str) -> Iterator[_Content]:
+    """The content of a file that the configuration names, if it names one. Raises ConfigError where it wasn't read."""
+    if name is None:
+        return
+    if name not in contents:
+        message = f'the contents of "{name}" were not given: see Materials'
+        raise ConfigError([Problem("configuration", None, place, message)])
+    yield contents[name]

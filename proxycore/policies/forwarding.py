@@ -60,13 +60,14 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._~:/+=@-]{1,128}")
 class Client:
     """Who a request comes from, and what the origin is told of it.
 
-    `ip` is the address that decisions use, `port` the peer's port as text (empty for a forwarded client),
+    `ip` is the address that decisions use, `number` its number (see `addresses.parse_address`; that of
+    127.0.0.1 for a peer on a Unix socket), `port` the peer's port as text (empty for a forwarded client),
     `scheme` what the client used, `is_forwarded` whether a trusted proxy told. `host` is the authority
     that a trusted proxy was asked for, None where nobody told. `fields` are those of a request's own that
     are the same for the client's every request.
     """
 
-    __slots__ = ("claims", "fields", "host", "ip", "is_forwarded", "port", "scheme")
+    __slots__ = ("claims", "fields", "host", "ip", "is_forwarded", "number", "port", "scheme")
 
     def __init__(
         self,
@@ -74,12 +75,14 @@ class Client:
         port: str,
         scheme: bytes,
         *,
+        number: int | None = None,
         chain: bytes,
         claims: frozenset[bytes] = _CLAIMS,
         host: bytes | None = None,
         is_forwarded: bool = False,
     ) -> None:
         self.ip = ip
+        self.number = number
         self.port = port
         self.scheme = scheme
         self.claims = claims
@@ -100,7 +103,7 @@ class Peer:
     and trusted if 127.0.0.1 is.
     """
 
-    __slots__ = ("_direct", "_scheme", "_trusted", "ip", "is_trusted")
+    __slots__ = ("_direct", "_number", "_scheme", "_trusted", "ip", "is_trusted")
 
     def __init__(self, address: Address, *, scheme: bytes, trusted: AddressSet) -> None:
         if isinstance(address, str):
@@ -108,10 +111,11 @@ class Peer:
         else:
             self.ip, number = parse_address(address[0]) or (address[0], None)
             port = str(address[1])
+        self._number = number
         self.is_trusted = number is not None and trusted.has_number(number)
         self._trusted = trusted
         self._scheme = scheme
-        self._direct = Client(self.ip, port, scheme, chain=self._node)
+        self._direct = Client(self.ip, port, scheme, number=number, chain=self._node)
 
     @property
     def _node(self) -> bytes:
@@ -139,30 +143,32 @@ class Peer:
             nodes = [_plain_node(element[b"for"]) for element in elements]
             schemes = schemes or [element.get(b"proto", b"") for element in elements]
             host = host or next((element[b"host"] for element in elements if b"host" in element), None)
-        ip, index = self._first_untrusted(nodes)
+        ip, number, index = self._first_untrusted(nodes)
         # One scheme for each node: the one that the client used. Else all that is known is what the first proxy saw.
         told = schemes[index if len(schemes) == len(nodes) else 0].lower() if schemes else b""
         return Client(
             ip,
             "" if nodes else self._direct.port,
             told if told in (b"http", b"https") else self._scheme,
+            number=number,
             chain=b", ".join([*nodes, self._node]),
             claims=_CLAIMS_OF_ORIGIN,
             host=host if host and _AUTHORITY.fullmatch(host) else None,
             is_forwarded=bool(nodes),
         )
 
-    def _first_untrusted(self, nodes: list[bytes]) -> tuple[str, int]:
-        """The client's address, and its index among the nodes, both as far as they can be believed."""
-        ip, index = self.ip, 0
+    def _first_untrusted(self, nodes: list[bytes]) -> tuple[str, int | None, int]:
+        """The client's address with its number, and its index among the nodes, all as far as they can be believed."""
+        ip, number, index = self.ip, self._number, 0
         for position in range(len(nodes) - 1, max(-1, len(nodes) - 1 - _HOPS_MAX), -1):
             parsed = _address_of(nodes[position])
             if parsed is None:
                 break
-            ip, index = parsed[0], position
-            if not self._trusted.has_number(parsed[1]):
+            ip, number = parsed
+            index = position
+            if not self._trusted.has_number(number):
                 break
-        return ip, index
+        return ip, number, index
 
     def __repr__(self) -> str:
         return f"Peer({self.ip!r}, scheme={self._scheme!r}, is_trusted={self.is_trusted})"

@@ -11,13 +11,16 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 from proxycore.config import Config, ConfigError, Problem
 from proxycore.config.loading import Reading, read_dict, read_toml
 from proxycore.config.materials import Materials
 from proxycore.core import Core
+from proxycore.policies.addresses import AddressSet
 from proxycore.program.access_log import compile_line
+
+_Parsed = TypeVar("_Parsed")
 
 
 class Files(Protocol):
@@ -141,15 +144,53 @@ def read_file(path: str, files: Files, environment: Mapping[str, str]) -> Readin
 
 def read_materials(config: Config, files: Files, source: str, problems: list[Problem]) -> Materials:
     """The contents of the files that a configuration names. Adds a problem for each that can't be read."""
-    folder = os.path.dirname(source)
-    pages: dict[int, bytes] = {}
-    for status, path in config.error_pages.items():
+    contents = _Contents(files, source, problems)
+    return Materials(
+        error_pages={
+            status: contents.read(path, f"error_pages.{status}", bytes) for status, path in config.error_pages.items()
+        },
+        networks=_networks(config, contents),
+    )
+
+
+def _networks(config: Config, contents: _Contents) -> dict[str, AddressSet]:
+    networks: dict[str, AddressSet] = {}
+    for index, route in enumerate(config.routes):
+        for key in ("allow_file", "deny_file"):
+            path = getattr(route.access, key, None)
+            if path is not None and path not in networks:
+                networks[path] = contents.read(path, f"routes[{index}].access.{key}", _network_list)
+    return networks
+
+
+def _network_list(content: bytes) -> AddressSet:
+    return AddressSet.from_lines(content.decode())
+
+
+@dataclass(frozen=True, slots=True)
+class _Contents:
+    """Reads the files that one configuration names, and notes what is wrong with them."""
+
+    files: Files
+    source: str
+    problems: list[Problem]
+
+    def read(self, path: str, place: str, parse: Callable[[bytes], _Parsed]) -> _Parsed:
+        """What `parse` makes of a file. If it can't be read or `parse` raises ValueError, that is noted, and
+        what comes back stands in for it while the rest is checked: what `parse` makes of nothing.
+        """
         try:
-            pages[status] = files.read(os.path.join(folder, path))
+            return parse(self.files.read(os.path.join(os.path.dirname(self.source), path)))
         except OSError as error:
-            message = f'"{path}" can\'t be read: {_reason(error)}'
-            problems.append(Problem(source, None, f"error_pages.{status}", message))
-    return Materials(error_pages=pages)
+            self._note(place, f'"{path}" can\'t be read: {_reason(error)}')
+        except UnicodeDecodeError:
+            self._note(place, f'"{path}" isn\'t UTF-8')
+        except ValueError as error:
+            self._note(place, f'"{path}", {error}')
+        return parse(b"")
+
+    def _note(self, place: str, message: str) -> None:
+        self.problems.append(Problem(self.source, None, place, message))
 
 
 def _compile(config: Config, materials: Materials, source: str) -> None:

@@ -113,6 +113,10 @@ def share(config: Config, count: int, sockets: Mapping[str, Sequence[int]]) -> C
             )
             for name, limit in config.rate_limits.items()
         },
+        concurrency_limits={
+            name: replace(limit, max_exchanges=_part(limit.max_exchanges, count))
+            for name, limit in config.concurrency_limits.items()
+        },
     )
 
 
