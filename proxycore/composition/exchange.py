@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from proxycore.composition import answers, phases
 from proxycore.composition.answers import COMPLETED, FAULT, outcome_of
+from proxycore.composition.attempts import Attempts
 from proxycore.composition.content import RequestContent
 from proxycore.composition.deliberation import FAILED, Deliberation, Step
 from proxycore.composition.filters import Reject, Respond
@@ -36,7 +37,6 @@ from proxycore.composition.tunnel import Tunnel
 from proxycore.mechanisms.timers import Timer
 from proxycore.policies.forwarding import Client, chosen_host, outbound, take_hop, told_request_id
 from proxycore.policies.paths import NormalPath, normalise
-from proxycore.policies.retrying import ANSWERED, kind_of, may_resend, may_resend_stale
 from proxycore.policies.rewriting import PathRewrite
 from proxycore.policies.trace import Trace
 from proxycore.words.errors import Failure, Outcome, Refused
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from proxycore.composition.filters import Filter
     from proxycore.composition.plan import Plan, RoutePlan
     from proxycore.composition.sides import DownstreamSide, UpstreamSide
-    from proxycore.composition.upstreams import ServerState, UpstreamState
+    from proxycore.composition.upstreams import ServerState
     from proxycore.config import Timeouts
 
 _WINDOWS = {
@@ -75,40 +75,30 @@ class Exchange:
         "_clock",
         "_deliberation",
         "_engine",
-        "_failure",
-        "_lease",
         "_locals",
         "_outcome",
         "_rewritten",
         "_sent_continue",
-        "_upstream_state",
+        "attempts",
         "began",
         "client",
-        "connected",
         "content",
         "downstream",
         "ended",
-        "first_byte",
         "id",
         "path",
         "plan",
-        "queued",
         "received",
         "request",
         "response",
-        "retries",
         "route",
         "sent",
-        "server",
         "state",
         "timeouts",
         "trace",
-        "tried",
         "tunnel",
         "upstream",
         "user",
-        "waiting_since",
-        "wants_fresh",
     )
 
     def __init__(self, engine: Engine, downstream: DownstreamSide, request: RequestHead, plan: Plan) -> None:
@@ -125,26 +115,18 @@ class Exchange:
         self.route: RoutePlan = plan.unrouted
         self.timeouts: Timeouts = plan.timeouts
         self.state = "deciding"
-        self.began = self.ended = self.waiting_since = engine.now
-        self.received = self.sent = self.retries = 0
+        self.began = self.ended = engine.now
+        self.received = self.sent = 0
         self.user = ""
         self.upstream: str | None = None
-        self.server: ServerState | None = None
         self.response: ResponseHead | None = None
         self.path: NormalPath | None = None
-        self.tried: tuple[ServerState, ...] = ()
-        self.wants_fresh = False
-        self.queued: float | None = None
-        self.connected: float | None = None
-        self.first_byte: float | None = None
+        self.attempts: Attempts | None = None
         self.content = RequestContent() if request.length > 0 or request.length == UNKNOWN else None
-        self._upstream_state: UpstreamState | None = None
-        self._lease: UpstreamSide | None = None
         self._deliberation: Deliberation | None = None
         self.tunnel: Tunnel | None = None
         self._clock: Timer | None = None
         self._outcome: Outcome | None = None
-        self._failure: Failure | None = None
         self._rewritten: bytes | None = None
         self._sent_continue = False
         self._locals: dict[int, dict[str, Any]] | None = None
@@ -161,6 +143,16 @@ class Exchange:
     def listener(self) -> str:
         """The name of the listener that the request came in by."""
         return self.downstream.listener
+
+    @property
+    def server(self) -> ServerState | None:
+        """The server of the try under way, or of the last one."""
+        return None if self.attempts is None else self.attempts.server
+
+    @property
+    def retries(self) -> int:
+        """Tries beyond the first."""
+        return 0 if self.attempts is None else self.attempts.retries
 
     @property
     def tls_subject(self) -> str:
@@ -235,7 +227,8 @@ class Exchange:
         self.timeouts = route.timeouts
         self.upstream = route.upstream
         if route.timeouts.exchange != inf:
-            self._set_clock(self.began + route.timeouts.exchange)
+            self._clock = Timer(self._engine.timers, self._expired)
+            self._clock.set(self.began + route.timeouts.exchange)
         if route.chain.on_route:
             self._deliberate(route.chain.on_route, self._dispatch)
         else:
@@ -245,43 +238,40 @@ class Exchange:
         """Send the request on its way, for the first time or again."""
         if self.upstream is None:
             return self._answer_by_route()
-        upstream = self._upstream_state
-        if upstream is None:
-            if self.route.rewrite is not None and not self._rewrite(self.route.rewrite):
-                return
-            try:
-                upstream = self._upstream_state = self.plan.upstreams[self.upstream]
-            except KeyError:
-                self._engine.fault(f"the upstream that a filter named, in exchange {self.id}")
-                return self.reject(FAILED)
-            if upstream.in_flight >= upstream.config.max_exchanges:
-                self._upstream_state = None
-                return self.reject(Reject(503, "This service has all the work it can take.", rule="max_exchanges"))
-            upstream.in_flight += 1
-            upstream.budget.sent(self._engine.now)
-            if self.content is not None:
-                self.content.replay_limit = upstream.config.retries.replay_body
-        server = phases.choose_server(self._engine, self, upstream) if self.route.chain.choose_server else None
-        lease = upstream.lease(self, server)
+        attempts = self.attempts or self._first_attempt(self.upstream)
+        if attempts is None:
+            return
+        server = None
+        if self.route.chain.choose_server:
+            server = phases.choose_server(self._engine, self, attempts)
+        lease = attempts.ask(self, self._engine.now, server)
         if lease is None:
             self.state = EXCHANGE[self.state]["queue"]
-            if self.queued is None:
-                self.queued = 0.0
-            end = self.began + self.timeouts.exchange
-            if self._clock is None or self._clock.at >= end:
-                # Each wait has its end; that of one which `room` has only interrupted stays.
-                self._set_clock(min(self._engine.now + upstream.config.queue_timeout, end))
+            attempts.wait(self._engine, self._queue_expired)
         elif isinstance(lease, Failure):
-            self._give_up(self._failure or lease)
+            self._give_up(lease)
+        elif lease.is_ready:
+            self._send_request(lease)
         else:
-            self._lease = lease
-            self.server = lease.server
-            if self.queued is not None:
-                self.queued = self._engine.now - self.waiting_since
-            if lease.is_ready:
-                self._send_request(lease)
-            else:
-                self.state = EXCHANGE[self.state]["dial"]
+            self.state = EXCHANGE[self.state]["dial"]
+
+    def _first_attempt(self, name: str) -> Attempts | None:
+        """Enter the upstream's books. None: the request was refused."""
+        if self.route.rewrite is not None and not self._rewrite(self.route.rewrite):
+            return None
+        try:
+            upstream = self.plan.upstreams[name]
+        except KeyError:
+            self._engine.fault(f"the upstream that a filter named, in exchange {self.id}")
+            self.reject(FAILED)
+            return None
+        if upstream.in_flight >= upstream.config.max_exchanges:
+            self.reject(Reject(503, "This service has all the work it can take.", rule="max_exchanges"))
+            return None
+        if self.content is not None:
+            self.content.replay_limit = upstream.config.retries.replay_body
+        self.attempts = attempts = Attempts(upstream, self._engine.now)
+        return attempts
 
     def _answer_by_route(self) -> None:
         if self.route.answer is None:
@@ -293,31 +283,23 @@ class Exchange:
             return self.refuse(refused, "route")
         self.respond(Respond(head, body))
 
-    def _set_clock(self, at: float) -> None:
-        if self._clock is None:
-            self._clock = Timer(self._engine.timers, self._expired)
-        self._clock.set(at)
-
     def _expired(self) -> None:
-        if self._engine.now >= self.began + self.timeouts.exchange:
-            self._time_out("exchange", 504)
-        elif self.state == "queued":
-            detail = "no server had room in time"
-            self._give_up(Failure("queue", "connection_limit_reached", status=503, resend="never", detail=detail))
+        self._time_out("exchange", 504)
+
+    def _queue_expired(self) -> None:
+        detail = "no server had room in time"
+        self._give_up(Failure("queue", "connection_limit_reached", status=503, resend="never", detail=detail))
 
     def room(self) -> bool:
         """A server may have room now. False: not for this exchange, which waits on in its place."""
         self.state = EXCHANGE[self.state]["resume"]
         self._dispatch()
-        if self.state == "queued":
-            return False
-        if self._clock is not None and self._outcome is None:
-            self._clock.set(self.began + self.timeouts.exchange)
-        return True
+        return self.state != "queued"
 
     def lease_ready(self, lease: UpstreamSide) -> None:
         """The connection that was dialled for us is there."""
-        self.connected = lease.connect_seconds
+        assert self.attempts is not None
+        self.attempts.connected = lease.connect_seconds
         self._send_request(lease)
 
     def _send_request(self, lease: UpstreamSide) -> None:
@@ -383,9 +365,10 @@ class Exchange:
             data = filtered
         state = self.state
         if state == "awaiting" or state == "responding":
-            assert self._lease is not None
+            lease = self._lease
+            assert lease is not None
             content.passed(data)
-            self._lease.send_data(data)
+            lease.send_data(data)
         elif data:
             content.add(data)
             self._keep_content(content)
@@ -404,8 +387,9 @@ class Exchange:
         content.is_done = True
         content.trailers = trailers
         if self.state == "awaiting" or self.state == "responding":
-            assert self._lease is not None
-            self._send_content(content, self._lease)
+            lease = self._lease
+            assert lease is not None
+            self._send_content(content, lease)
         else:
             self._keep_content(content)
 
@@ -428,16 +412,18 @@ class Exchange:
         self.downstream.release_request()
 
     def downstream_blocked(self) -> None:
-        if self.tunnel is not None:
-            self.tunnel.client_blocked()
-        elif self._lease is not None and self.state != "connecting":
-            self._lease.pause_response()
+        lease = self._lease
+        if lease is not None and self.state != "connecting":
+            lease.pause_response()
 
     def downstream_unblocked(self) -> None:
-        if self.tunnel is not None:
-            self.tunnel.client_unblocked()
-        elif self._lease is not None and self.state != "connecting":
-            self._lease.resume_response()
+        lease = self._lease
+        if lease is not None and self.state != "connecting":
+            lease.resume_response()
+
+    @property
+    def _lease(self) -> UpstreamSide | None:
+        return None if self.attempts is None else self.attempts.lease
 
     # ---- the response, from the upstream side
 
@@ -449,27 +435,30 @@ class Exchange:
 
     def response_head(self, head: ResponseHead) -> None:
         """The final response's head. What follows comes by `response_data` and `response_end`."""
-        lease = self._lease
-        assert lease is not None
-        self.first_byte = lease.first_byte_seconds
-        if self.route.retry_statuses and head.status in self.route.retry_statuses:
-            failure = self._status_failure(head.status)
-            if lease.server.upstream.has_another(self) and self._can_resend(failure):
-                self._drop_lease()
-                return self._try_again(failure)
+        attempts = self.attempts
+        assert attempts is not None
+        assert attempts.lease is not None
+        attempts.first_byte = attempts.lease.first_byte_seconds
+        if (
+            self.route.retry_statuses
+            and head.status in self.route.retry_statuses
+            and attempts.replaces(self, head.status, self._engine.now)
+        ):
+            self._stop()
+            return self._resend()
         self.state = EXCHANGE[self.state]["respond"]
         if self.content is not None:
             self.content.keep_no_more()
         if self.route.changes_responses:
             instead = phases.change_response(self._engine, self, head)
             if instead is not None:
-                self._drop_lease()
+                self._stop()
                 return answers.send(self._engine, self, instead, FAULT if instead is FAILED else COMPLETED)
         try:
             self.downstream.send_head(head)
         except ValueError:
             self._engine.fault(f"the head of a response, in exchange {self.id}")
-            self._drop_lease()
+            self._stop()
             return answers.send(self._engine, self, FAILED, FAULT)
         self.response = head
 
@@ -489,7 +478,8 @@ class Exchange:
         """The response is whole; its lease has ended by itself."""
         if self.state != "responding" or self._outcome is not None:
             return
-        self._lease = None
+        assert self.attempts is not None
+        self.attempts.take_lease()
         if self.route.chain.on_response_data and self.response is not None and self.response.has_content:
             rest = phases.change_response_data(self._engine, self, b"", True)
             if rest is None:
@@ -504,69 +494,34 @@ class Exchange:
 
     def upstream_failed(self, failure: Failure) -> None:
         """The try is over and its lease has ended. Try again where that is safe, else tell the client."""
-        lease, self._lease = self._lease, None
+        attempts = self.attempts
+        assert attempts is not None
+        lease = attempts.take_lease()
         if self._outcome is not None:
             return
-        if self.response is not None or self.state == "tunnelling":
+        if self.response is not None:
             return self.end(outcome_of(failure), complete=False)
         if self.route.chain.on_upstream_error:
             verdict = phases.decide_on_error(self._engine, self, failure)
             if isinstance(verdict, Respond):
                 return self._answer(verdict, outcome_of(failure))
             if verdict is not None:
-                return self._try_again(failure)
-        if lease is not None and lease.is_reused and self._can_resend_stale(failure):
-            self.wants_fresh = True
+                attempts.again(failure, self._engine.now)
+                return self._resend()
+        if attempts.follows(self, failure, lease, self._engine.now):
             return self._resend()
-        if self._can_resend(failure):
-            return self._try_again(failure)
         self._give_up(failure)
-
-    def _can_resend_stale(self, failure: Failure) -> bool:
-        """The server may have closed a kept connection just when we used it: one try on a fresh one is free."""
-        upstream = self._upstream_state
-        if upstream is None or self.wants_fresh or kind_of(failure) != "reset":
-            return False
-        return may_resend_stale(self.request.method, failure, upstream.config.retries, can_rewind=self.can_rewind)
-
-    def _can_resend(self, failure: Failure) -> bool:
-        upstream = self._upstream_state
-        return upstream is not None and may_resend(
-            self.request.method,
-            failure,
-            upstream.config.retries,
-            upstream.budget,
-            self._engine.now,
-            retries=self.retries,
-            can_rewind=self.can_rewind,
-            trace=self.trace,
-        )
 
     @property
     def can_rewind(self) -> bool:
         """Whether all content that was sent is still here, for another try."""
         return self.content is None or self.content.can_rewind
 
-    def _try_again(self, failure: Failure) -> None:
-        """On another server, if there is one."""
-        self.retries += 1
-        self._failure = failure
-        if self._upstream_state is not None and kind_of(failure) != "connect":
-            self._upstream_state.budget.resent()
-        if self.server is not None:
-            self.tried = (*self.tried, self.server)
-        self._resend()
-
     def _resend(self) -> None:
         if self.content is not None:
             self.content.rewind()
         self.state = EXCHANGE[self.state]["resume"]
-        self.waiting_since = self._engine.now
         self._dispatch()
-
-    def _status_failure(self, status: int) -> Failure:
-        detail = f"the server answered {status}"
-        return Failure("response_head", ANSWERED, status=status, resend="idempotent", detail=detail)
 
     def _give_up(self, failure: Failure) -> None:
         self._answer(answers.apology(self, failure.status, failure), outcome_of(failure))
@@ -577,7 +532,7 @@ class Exchange:
         if self.route.response_edits is not None:
             self.route.response_edits.apply(head.headers, self)
         self.response = head
-        lease, self._lease = self._lease, None
+        lease = self._lease
         assert lease is not None
         if self._clock is not None:
             self._clock.clear()
@@ -587,6 +542,11 @@ class Exchange:
             self.tunnel.from_upstream(rest)
 
     def tunnel_ended(self, outcome: Outcome) -> None:
+        """Both sides are done, or nothing moved for too long."""
+        assert self.attempts is not None
+        lease = self.attempts.take_lease() if outcome.cause == "completed" else None
+        if lease is not None:
+            lease.end_tunnel()
         self.end(outcome, complete=outcome.cause == "completed")
 
     # ---- answers of our own
@@ -618,7 +578,7 @@ class Exchange:
 
     def _answer(self, answer: Respond, outcome: Outcome) -> None:
         """End the exchange with a response of our own; only while none was sent."""
-        self._drop_lease()
+        self._stop()
         self.state = EXCHANGE[self.state]["answer"]
         answers.send(self._engine, self, phases.change_answer(self._engine, self, answer), outcome)
 
@@ -643,23 +603,20 @@ class Exchange:
         else:
             self._outcome = Outcome("timed_out", "send")
 
-    def _drop_lease(self) -> None:
+    def _stop(self) -> None:
         """Whatever is under way upstream is of no use any more."""
-        if self.state == "queued" and self._upstream_state is not None:
-            self._upstream_state.leave_queue(self)
         if self._deliberation is not None:
             self._deliberation.cancel()
         if self.tunnel is not None:
             self.tunnel.end()
             self.tunnel = None
-        if self._lease is not None:
-            lease, self._lease = self._lease, None
-            lease.cancel()
+        if self.attempts is not None:
+            self.attempts.cancel(self)
 
     def end(self, outcome: Outcome, *, complete: bool = True) -> None:
         """All that the client gets has been written, or, not `complete`, what it got can't be completed."""
-        if outcome is not COMPLETED or self._lease is not None or self._deliberation is not None:
-            self._drop_lease()
+        if outcome is not COMPLETED or self._deliberation is not None or self.tunnel is not None:
+            self._stop()
         self.state = EXCHANGE[self.state]["end"]
         self._outcome = outcome
         self.ended = self._engine.now
@@ -667,8 +624,8 @@ class Exchange:
             self._clock.drop()
         if self.content is not None:
             self.content.clear()
-        if self._upstream_state is not None:
-            self._upstream_state.in_flight -= 1
+        if self.attempts is not None:
+            self.attempts.end()
         self._engine.ended.append(self)
         self.downstream.exchange_ended(complete)
 
@@ -704,5 +661,5 @@ class Exchange:
         request = self.request
         return (
             f"Exchange({self.id}, {self.state}, {request.method.decode('latin-1')} {request.target.decode('latin-1')}, "
-            f"received={self.received}, sent={self.sent}, retries={self.retries}, lease={self._lease!r})"
+            f"received={self.received}, sent={self.sent}, attempts={self.attempts!r})"
         )

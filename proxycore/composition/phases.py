@@ -14,15 +14,16 @@ from proxycore.words.errors import Failure, Outcome
 from proxycore.words.messages import RequestHead, ResponseHead
 
 if TYPE_CHECKING:
+    from proxycore.composition.attempts import Attempts
     from proxycore.composition.content import RequestContent
     from proxycore.composition.engine import Engine
     from proxycore.composition.exchange import Exchange
-    from proxycore.composition.upstreams import ServerState, UpstreamState
+    from proxycore.composition.upstreams import ServerState
 
 
-def choose_server(engine: Engine, exchange: Exchange, upstream: UpstreamState) -> ServerState | None:
+def choose_server(engine: Engine, exchange: Exchange, attempts: Attempts) -> ServerState | None:
     """The server that a filter wants, if it can take this exchange now."""
-    candidates = upstream.candidates(exchange)
+    candidates = attempts.upstream.candidates(attempts)
     for choose in exchange.route.chain.choose_server:
         try:
             server = choose(exchange, candidates)

@@ -31,12 +31,18 @@ def record_of(exchange: Exchange, outcome: Outcome) -> ExchangeEnded:
     record.received = exchange.received
     record.sent = exchange.sent
     record.duration = exchange.ended - exchange.began
-    record.queued = exchange.queued
-    record.connected = exchange.connected
-    record.first_byte = exchange.first_byte
     record.upstream = exchange.upstream or ""
-    record.server = exchange.server.name if exchange.server is not None else ""
-    record.retries = exchange.retries
+    attempts = exchange.attempts
+    if attempts is None:
+        record.queued = record.connected = record.first_byte = None
+        record.server = ""
+        record.retries = 0
+    else:
+        record.queued = attempts.queued
+        record.connected = attempts.connected
+        record.first_byte = attempts.first_byte
+        record.server = attempts.server.name if attempts.server is not None else ""
+        record.retries = attempts.retries
     record.request_id = exchange.request_id
     record.user = exchange.user
     record.headers = request.headers

@@ -9,14 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxycore.mechanisms.timers import Timer
-from proxycore.words.errors import Failure, Outcome
+from proxycore.words.errors import Outcome
 
 if TYPE_CHECKING:
     from proxycore.composition.engine import Engine
     from proxycore.composition.exchange import Exchange
     from proxycore.composition.sides import UpstreamSide
-
-_CUT = Failure("response_body", "connection_terminated", status=502, resend="never", detail="the tunnel was cut")
 
 
 class Tunnel:
@@ -53,32 +51,14 @@ class Tunnel:
         self._exchange.downstream.send_raw_eof()
         self._side_ended()
 
-    def client_blocked(self) -> None:
-        if self._lease is not None:
-            self._lease.pause_response()
-
-    def client_unblocked(self) -> None:
-        if self._lease is not None:
-            self._lease.resume_response()
-
-    def lost_upstream(self) -> None:
-        """The server's connection broke."""
-        self._lease = None
-        self._exchange.tunnel_ended(Outcome("upstream_failed", "tunnel", _CUT))
-
     def end(self) -> None:
         """The exchange ended: nothing of the tunnel outlives it."""
         self._clock.drop()
-        lease, self._lease = self._lease, None
-        if lease is not None:
-            lease.cancel()
+        self._lease = None
 
     def _side_ended(self) -> None:
         self._ended_sides += 1
         if self._ended_sides == 2:
-            lease, self._lease = self._lease, None
-            if lease is not None:
-                lease.end_tunnel()
             self._exchange.tunnel_ended(Outcome("completed"))
 
     def _expired(self) -> None:

@@ -256,17 +256,12 @@ class UpstreamConnection:
 
     def connection_lost(self, error: str | None) -> None:
         self.wire.connection_lost(error)
-        state = self.state
-        if state == "idle":
+        if self.state == "idle":
             self.server.forget(self)
+        failure = self._failure("connection_terminated", error or "closed") if self.exchange is not None else None
         self._lose()
-        if state == "leased":
-            self._end_lease_with(self._failure("connection_terminated", error or "closed"))
-        elif state == "tunnel":
-            tunnel = self._tunnel
-            self._end_lease()
-            tunnel.lost_upstream()
-            self.server.upstream.serve_queue()
+        if failure is not None:
+            self._end_lease_with(failure)
 
     def blocked(self) -> None:
         if self.exchange is not None:
@@ -404,7 +399,9 @@ class UpstreamConnection:
     def _failure(self, error: str, detail: str, status: int = 502) -> Failure:
         """What happened, by how far the exchange had come."""
         stage: Stage = "response_body" if self._responding else "response_head" if self._request_done else "request"
-        resend: Resend = "never" if self._responding else "idempotent"
+        if self.state == "tunnel":
+            stage = "tunnel"
+        resend: Resend = "idempotent" if stage in ("request", "response_head") else "never"
         return Failure(stage, error, status=status, resend=resend, detail=f"{self.server.name}: {detail}")
 
     def retire(self) -> None:

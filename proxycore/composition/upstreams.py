@@ -20,6 +20,7 @@ from proxycore.policies.retrying import RetryBudget
 from proxycore.words.errors import Failure
 
 if TYPE_CHECKING:
+    from proxycore.composition.attempts import Attempts
     from proxycore.composition.dialer import Name, Names
     from proxycore.composition.engine import Engine
     from proxycore.composition.exchange import Exchange
@@ -167,21 +168,23 @@ class UpstreamState:
         for server in self.servers:
             server.close_idle()
 
-    def candidates(self, exchange: Exchange) -> list[ServerState]:
-        """The servers that could take `exchange` now, in the order of the configuration."""
-        return [s for s in self.servers if s.available and not s.is_full and s not in exchange.tried]
+    def candidates(self, attempts: Attempts) -> list[ServerState]:
+        """The servers that could take the next of these tries now, in the order of the configuration."""
+        return [s for s in self.servers if s.available and not s.is_full and s not in attempts.tried]
 
-    def lease(self, exchange: Exchange, server: ServerState | None = None) -> UpstreamSide | Failure | None:
-        """A lease for one try of `exchange`, of `server` if given; or a failure; or None: it was queued.
+    def lease(
+        self, exchange: Exchange, attempts: Attempts, server: ServerState | None = None
+    ) -> UpstreamSide | Failure | None:
+        """A lease for the next of its `attempts`, of `server` if given; or a failure; or None: it was queued.
 
         A lease that isn't `is_ready` tells the exchange `lease_ready` or `upstream_failed`. A queued
         exchange is told `room`, or leaves by `leave_queue`.
         """
         if server is None:
             key = None if self._key is None else self._key(exchange)
-            picked = self.balancer.pick(key, exchange.tried, exchange.trace)
+            picked = self.balancer.pick(key, attempts.tried, exchange.trace)
             if picked is None:
-                return self._queue_or_fail(exchange)
+                return self._queue_or_fail(exchange, attempts)
             assert isinstance(picked, ServerState)
             server = picked
         if self.queue:
@@ -191,7 +194,7 @@ class UpstreamState:
             server.is_full = True
         if self._follows_load or server.is_full:
             self.balancer.started(server)
-        if server.idle and not exchange.wants_fresh:
+        if server.idle and not attempts.wants_fresh:
             # The one that was used last: the least likely to have been closed by the server meanwhile.
             connection, _ = server.idle.popitem()
             connection.lease_to(exchange)
@@ -201,20 +204,20 @@ class UpstreamState:
             connection.dial(exchange)
         return connection
 
-    def _queue_or_fail(self, exchange: Exchange) -> Failure | None:
+    def _queue_or_fail(self, exchange: Exchange, attempts: Attempts) -> Failure | None:
         if exchange.id in self.queue:
             return None
-        if not any(server.available and server not in exchange.tried for server in self.servers):
-            detail = "every server was tried" if exchange.tried else "no server is available"
+        if not any(server.available and server not in attempts.tried for server in self.servers):
+            detail = "every server was tried" if attempts.tried else "no server is available"
             return Failure("connect", "destination_unavailable", status=503, resend="never", detail=detail)
         if len(self.queue) >= self.config.queue:
             return Failure("queue", "connection_limit_reached", status=503, resend="never", detail="the queue is full")
         self.queue[exchange.id] = exchange
         return None
 
-    def has_another(self, exchange: Exchange) -> bool:
-        """Whether there is a server that `exchange` wasn't at yet, the one where it is included."""
-        return any(s.available and s is not exchange.server and s not in exchange.tried for s in self.servers)
+    def has_another(self, attempts: Attempts) -> bool:
+        """Whether there is a server where none of these tries was yet, the one where it is included."""
+        return any(s.available and s is not attempts.server and s not in attempts.tried for s in self.servers)
 
     def leave_queue(self, exchange: Exchange) -> None:
         self.queue.pop(exchange.id, None)

@@ -353,8 +353,8 @@ class Books(Checker):
                 continue
             if exchange.downstream.outlet.lost:
                 self.violate(f"{exchange!r} goes on, and its client is gone")
-            if exchange._upstream_state is not None:
-                key = id(exchange._upstream_state)
+            if exchange.attempts is not None:
+                key = id(exchange.attempts.upstream)
                 in_flight[key] = in_flight.get(key, 0) + 1
         for upstream in [*core._upstreams.values(), *core._leaving]:
             if upstream.in_flight != in_flight.get(id(upstream), 0):
@@ -364,7 +364,7 @@ class Books(Checker):
 
 
 def _lease_of(exchange: Exchange) -> UpstreamSide | None:
-    return exchange._lease if exchange.tunnel is None else exchange.tunnel._lease
+    return None if exchange.attempts is None else exchange.attempts.lease
 
 
 def _waits_for_name(exchange: Exchange) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-Stage = Literal["resolve", "connect", "tls", "request", "response_head", "response_body", "queue", "proxy"]
+Stage = Literal["resolve", "connect", "tls", "request", "response_head", "response_body", "tunnel", "queue", "proxy"]
 """Where an upstream try stood: what we were doing, or waiting for, when it failed."""
 
 Resend = Literal["safe", "idempotent", "never"]

@@ -107,9 +107,9 @@ def first_catch(mutant: Mutant, seeds: Sequence[int]) -> tuple[int, str, str] | 
 MUTANTS = (
     Mutant(
         "a client that leaves doesn't end the work upstream",
-        "composition.exchange",
-        "            lease, self._lease = self._lease, None\n            lease.cancel()",
-        "            self._lease = None",
+        "composition.attempts",
+        "        if lease is not None:\n            lease.cancel()",
+        "        pass",
         ("books",),
         seed=1,
     ),
@@ -140,11 +140,11 @@ MUTANTS = (
     Mutant(
         "content until the close is whole when the connection is reset",
         "composition.upstream",
-        "        self.wire.connection_lost(error)\n        state = self.state\n",
+        '        self.wire.connection_lost(error)\n        if self.state == "idle":\n',
         "        self.wire.connection_lost(error)\n"
         '        if self.state == "leased":\n'
         "            self.eof_received()\n"
-        "        state = self.state\n",
+        '        if self.state == "idle":\n',
         ("conversation", "handles", "faults", "verdicts"),
         seed=1,
     ),
@@ -191,8 +191,8 @@ MUTANTS = (
     Mutant(
         "a slow client doesn't stop its server",
         "composition.exchange",
-        "            self._lease.pause_response()",
-        "            pass",
+        "            lease.pause_response()\n\n    def downstream_unblocked",
+        "            pass\n\n    def downstream_unblocked",
         ("backlogs",),
         seed=7,
     ),
@@ -290,15 +290,15 @@ MUTANTS = (
     Mutant(
         "an idle connection that was lost is leased again",
         "composition.upstream",
-        '        if state == "idle":\n            self.server.forget(self)',
-        "        pass",
+        '        if self.state == "idle":\n            self.server.forget(self)',
+        "",
         ("handles", "faults", "books"),
         seed=1,
     ),
     Mutant(
         "a request that met a dead kept connection is not sent again",
-        "composition.exchange",
-        "        if lease is not None and lease.is_reused and self._can_resend_stale(failure):",
+        "composition.attempts",
+        "        if lease is not None and lease.is_reused and self._is_stale(exchange, failure):",
         "        if False:",
         ("verdicts",),
         seed=3,
