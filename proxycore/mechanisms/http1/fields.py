@@ -79,6 +79,15 @@ _SPELLINGS = {
 }
 """Common spellings of common names: a look-up instead of a look at each byte. Kind, name, and whether to keep lines."""
 
+NOT_IN_TRAILERS = frozenset(
+    b"authorization cookie set-cookie proxy-authorization proxy-authenticate www-authenticate forwarded via x-real-ip "
+    b"x-forwarded-for x-forwarded-host x-forwarded-port x-forwarded-proto x-forwarded-prefix content-encoding "
+    b"content-type content-range cache-control expires date age vary location retry-after max-forwards pragma range "
+    b"if-match if-none-match if-modified-since if-unmodified-since if-range".split()
+)
+"""Trailers that would authenticate, say who the client is, or change how the message is understood: they may not
+come this late (RFC 9110 section 6.5.1), and a recipient that merges trailers into headers would believe them."""
+
 _NOT_TCHAR = bytes(byte for byte in range(256) if byte not in TCHAR)
 
 _KEPT_MAX = 512

@@ -445,14 +445,6 @@ def read_chunk_size(line: bytes) -> int:
     return size
 
 
-_TRAILERS_DROPPED = frozenset(
-    b"authorization cookie set-cookie proxy-authorization proxy-authenticate www-authenticate forwarded via x-real-ip "
-    b"x-forwarded-for x-forwarded-host x-forwarded-port x-forwarded-proto x-forwarded-prefix content-encoding "
-    b"content-type content-range cache-control expires date age vary location retry-after max-forwards pragma range "
-    b"if-match if-none-match if-modified-since if-unmodified-since if-range".split()
-)
-
-
 def read_trailers(block: bytes, limits: HeadLimits, table: fields.FieldTable) -> list[Field]:
     """Read trailers, with the empty line after them. Raises Refused.
 
@@ -466,6 +458,6 @@ def read_trailers(block: bytes, limits: HeadLimits, table: fields.FieldTable) ->
         kind, field = table.read(line)
         if kind not in (fields.ORDINARY, fields.UNDERSCORE) or field[0] == b"trailer":
             raise Refused(400, "a trailer that only a header may be")
-        if b"_" not in field[0] and field[0] not in _TRAILERS_DROPPED:
+        if b"_" not in field[0] and field[0] not in fields.NOT_IN_TRAILERS:
             trailers.append(field)
     return trailers
