@@ -160,6 +160,13 @@ class Filter:
     def on_upstream_response(self, exchange: Exchange, head: ResponseHead) -> None:
         """The final response's head as the origin sent it, before a cache stores it."""
 
+    def on_content(self, exchange: Exchange, head: ResponseHead) -> Respond | None:
+        """The origin's head when every `on_upstream_response` has seen it, and before the route's own edits.
+
+        Here it is decided how content is coded and whether the response is stored. What a filter with this phase
+        does in `on_response_data` it does to the origin's content only, not to answers that we make ourselves.
+        """
+
     def on_response(self, exchange: Exchange, head: ResponseHead) -> Respond | None:
         """The head that the client will get, from the origin, the cache or ourselves."""
 
@@ -179,18 +186,22 @@ PHASES = (
     "on_request_data",
     "on_upstream_error",
     "on_upstream_response",
+    "on_content",
     "on_response",
     "on_response_data",
     "on_finished",
 )
 
-_RESPONSE_PHASES = frozenset(("on_upstream_response", "on_response", "on_response_data"))
+_RESPONSE_PHASES = frozenset(("on_upstream_response", "on_content", "on_response", "on_response_data"))
 
 
 class Chain:
-    """The filters of a route, by phase: tuples of bound methods, made when the configuration is loaded."""
+    """The filters of a route, by phase: tuples of bound methods, made when the configuration is loaded.
 
-    __slots__ = PHASES
+    `on_answer_data` is `on_response_data` for answers of our own: without the filters that have `on_content`.
+    """
+
+    __slots__ = (*PHASES, "on_answer_data")
 
     on_request: tuple[Callable[[Exchange], Verdict | None], ...]
     on_route: tuple[Callable[[Exchange], Verdict | None], ...]
@@ -199,8 +210,10 @@ class Chain:
     on_request_data: tuple[Callable[[Exchange, bytes, bool], bytes | Reject], ...]
     on_upstream_error: tuple[Callable[[Exchange, Failure], Retry | Respond | None], ...]
     on_upstream_response: tuple[Callable[[Exchange, ResponseHead], None], ...]
+    on_content: tuple[Callable[[Exchange, ResponseHead], Respond | None], ...]
     on_response: tuple[Callable[[Exchange, ResponseHead], Respond | None], ...]
     on_response_data: tuple[Callable[[Exchange, bytes, bool], bytes], ...]
+    on_answer_data: tuple[Callable[[Exchange, bytes, bool], bytes], ...]
     on_finished: tuple[Callable[[Exchange, Outcome], None], ...]
 
     def __init__(self, filters: Iterable[Filter]) -> None:
@@ -210,6 +223,8 @@ class Chain:
             if phase in _RESPONSE_PHASES:
                 overriding.reverse()
             setattr(self, phase, tuple(getattr(f, phase) for f in overriding))
+        own = {f.on_response_data for f in ordered if type(f).on_content is not Filter.on_content}
+        self.on_answer_data = tuple(step for step in self.on_response_data if step not in own)
 
 
 class FilterSource(Protocol):

@@ -80,6 +80,10 @@ def change_response(engine: Engine, exchange: Exchange, head: ResponseHead) -> R
     try:
         for seen in route.chain.on_upstream_response:
             seen(exchange, head)
+        for decide in route.chain.on_content:
+            instead = decide(exchange, head)
+            if instead is not None:
+                return change_answer(engine, exchange, instead)
         if route.response_edits is not None:
             route.response_edits.apply(head.headers, exchange)
         for step in route.chain.on_response:
@@ -117,7 +121,7 @@ def change_answer(engine: Engine, exchange: Exchange, answer: Respond) -> Respon
             if instead is not None:
                 head, body = instead.head.copy(), instead.body
         if body:
-            for change in route.chain.on_response_data:
+            for change in route.chain.on_answer_data:
                 body = change(exchange, body, True)
     except Exception:
         _fault(engine, exchange)

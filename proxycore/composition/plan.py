@@ -79,7 +79,7 @@ class RoutePlan:
         self.request_edits = None if route is None else compile_edits(route.request_headers)
         self.response_edits = None if route is None else compile_edits(route.response_headers)
         self.changes_responses = bool(
-            self.response_edits is not None or chain.on_upstream_response or chain.on_response
+            self.response_edits is not None or chain.on_upstream_response or chain.on_content or chain.on_response
         )
         self.rewrite = None if route is None else compile_rewrite(route.rewrite)
         self.answer = None if route is None else compile_answer(route)

@@ -45,6 +45,14 @@ def check_token(text: str) -> str:
     return text
 
 
+def check_media_type(text: str) -> str:
+    """A media type without parameters, or all subtypes of one: `text/html`, `text/*`."""
+    kind, slash, subtype = text.partition("/")
+    if not slash or not _TOKEN.fullmatch(kind) or not _TOKEN.fullmatch(subtype) or "*" in kind:
+        raise Invalid(f'"{text}" is no media type such as "text/html" or "text/*"')
+    return text.lower()
+
+
 def check_field_name(text: str) -> str:
     """The name of a header field; kept in lower case, as everywhere in the proxy."""
     if not _TOKEN.fullmatch(text):
@@ -259,6 +267,7 @@ FIELD_TOKEN = Text("token", check_token)
 FIELD_VALUE = Text("text", check_field_value, empty=True)
 FIELD_TEMPLATE = Text("text with {variables}", check_field_template, empty=True)
 VARIABLE = Text("variable", check_variable)
+MEDIA_TYPE = Text("media type, or type/*", check_media_type)
 METHOD = Text("method", check_method)
 AUTHORITY = Text("host", check_authority)
 HOST = Text("host", check_host)

@@ -20,6 +20,7 @@ from proxycore.config.problems import Place, nearest
 from proxycore.config.process import (
     Admin,
     Certificate,
+    Compression,
     Dns,
     ErrorStatus,
     Http1,
@@ -56,6 +57,7 @@ __all__ = [
     "BasicAuth",
     "Cache",
     "Certificate",
+    "Compression",
     "ConcurrencyLimit",
     "Config",
     "Cors",
@@ -116,6 +118,9 @@ class Config(Section):
     )
     timeouts: Setting[Timeouts | Mapping[str, Any], Timeouts] = setting(
         Nested(lambda: Timeouts), "How long for anything.", default=Timeouts()
+    )
+    compression: Setting[Compression | Mapping[str, Any], Compression] = setting(
+        Nested(lambda: Compression), "Which responses are coded where a route has `compress`.", default=Compression()
     )
     dns: Setting[Dns | Mapping[str, Any], Dns] = setting(Nested(lambda: Dns), "Names of servers.", default=Dns())
     logging: Setting[Logging | Mapping[str, Any], Logging] = setting(

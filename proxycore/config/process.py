@@ -112,6 +112,42 @@ class Limits(Section):
     calls: Count = setting(Integer(1, off=True), "Asynchronous filter steps at once.", default=1_000)
 
 
+COMPRESSED_TYPES = (
+    "text/*",
+    "application/json",
+    "application/problem+json",
+    "application/ld+json",
+    "application/geo+json",
+    "application/manifest+json",
+    "application/javascript",
+    "application/xml",
+    "application/xhtml+xml",
+    "application/rss+xml",
+    "application/atom+xml",
+    "application/wasm",
+    "application/vnd.ms-fontobject",
+    "font/otf",
+    "font/ttf",
+    "image/svg+xml",
+    "image/x-icon",
+)
+
+
+@section
+class Compression(Section):
+    """`[compression]`: which responses are coded on the routes that have `compress`, and how hard we try."""
+
+    types: Words = setting(
+        ListOf(forms.MEDIA_TYPE, least=1),
+        "Media types that are coded; `text/*` is all of text.",
+        default=COMPRESSED_TYPES,
+    )
+    minimum: Bytes = setting(Size(off=False), "A response that is known to be shorter isn't coded.", default="1KiB")
+    gzip_level: Count = setting(Integer(1, 9), "Of gzip: higher is smaller and slower.", default=5)
+    br_level: Count = setting(Integer(0, 11), "Of brotli.", default=4)
+    zstd_level: Count = setting(Integer(1, 19), "Of zstd.", default=3)
+
+
 @section
 class Timeouts(Section):
     """`[timeouts]`: how long anything may take. "off" is infinity."""

@@ -348,6 +348,6 @@ class Route(Section):
             return
         if actions == ["upstream"]:
             return
-        for key in ("rewrite", "cache", "websocket"):
-            if getattr(self, key) is not None:
+        for key in ("rewrite", "cache", "compress", "websocket"):
+            if getattr(self, key):
                 place.at(key).problem(f"{key} goes with upstream, not with {actions[0]}")

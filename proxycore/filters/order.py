@@ -5,6 +5,7 @@
     rate limits           by who the client is
     concurrency limits
     -- the user's own filters --
+    compression           behind the cache, so that what is stored is coded already
 
 The user's filters come between the two groups: after those that decide who may come in, so that they can rely
 on `exchange.user`, and before those that may answer in the origin's place.
@@ -19,7 +20,9 @@ from proxycore.composition.filters import Filter
 from proxycore.config import Config, ConfigError, Problem, RateLimit, Route
 from proxycore.config.materials import Materials
 from proxycore.filters.access import AccessFilter
+from proxycore.filters.compress import CompressFilter
 from proxycore.filters.limits import ConcurrencyLimitFilter, RateLimitFilter
+from proxycore.mechanisms.codings import CodingMissing
 from proxycore.policies.access import AccessList
 from proxycore.policies.addresses import AddressSet
 from proxycore.policies.limits import ConcurrencyTable, RateTable
@@ -51,7 +54,16 @@ class OwnFilters:
 
     def content(self, route: Route, config: Config, materials: Materials) -> Sequence[Filter]:
         """Those after the user's: what may answer in the origin's place, and how content is coded."""
-        return ()
+        return list(self._compression(route, config))
+
+    def _compression(self, route: Route, config: Config) -> Iterator[Filter]:
+        if not route.compress:
+            return
+        try:
+            yield CompressFilter(route.compress, config.compression)
+        except CodingMissing as missing:
+            place = f'routes "{route.name}".compress'
+            raise ConfigError([Problem("configuration", None, place, str(missing))]) from None
 
     def _access(self, route: Route, materials: Materials) -> Iterator[Filter]:
         access = route.access
