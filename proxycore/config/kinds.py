@@ -322,6 +322,22 @@ class OneOf(Kind[K]):
         return _or_text({"enum": list(self._words)})
 
 
+class Optional(Kind[K | None]):
+    """What another kind reads, or "off" for None."""
+
+    blank = None
+
+    def __init__(self, kind: Kind[K]) -> None:
+        self._kind = kind
+        self.name = f'{kind.name} or "off"'
+
+    def parse(self, given: object, place: Place) -> K | None:
+        return None if given is None or given == OFF else self._kind.parse(given, place)
+
+    def schema(self) -> dict[str, Any]:
+        return {"anyOf": [self._kind.schema(), {"const": OFF}]}
+
+
 class Reference(Kind[str]):
     """The name of an entry of a table of the configuration: `upstreams`, `caches`, `listeners` ..."""
 

@@ -34,7 +34,9 @@ from proxycore.config.process import (
 )
 from proxycore.config.routes import (
     Access,
+    CookieFlags,
     Cors,
+    Csrf,
     ForwardAuth,
     HeaderEdits,
     Match,
@@ -43,6 +45,7 @@ from proxycore.config.routes import (
     Rewrite,
     Route,
     RouteCache,
+    SecurityHeaders,
     Waf,
     WebSocket,
 )
@@ -60,7 +63,9 @@ __all__ = [
     "Compression",
     "ConcurrencyLimit",
     "Config",
+    "CookieFlags",
     "Cors",
+    "Csrf",
     "Dns",
     "ForwardAuth",
     "HeaderEdits",
@@ -80,6 +85,7 @@ __all__ = [
     "Route",
     "RouteCache",
     "RouteTimeouts",
+    "SecurityHeaders",
     "Server",
     "Sticky",
     "Timeouts",

@@ -16,6 +16,7 @@ from proxycore.config.kinds import (
     Network,
     NetworkOf,
     OneOf,
+    Optional,
     Reference,
     Size,
     Statuses,
@@ -45,6 +46,8 @@ from proxycore.config.units import StatusRange
 Scheme = Literal["http", "https"]
 RedirectStatus = Literal[301, 302, 303, 307, 308]
 Coding = Literal["zstd", "br", "gzip"]
+FrameOptions = Literal["DENY", "SAMEORIGIN"]
+SameSite = Literal["strict", "lax", "none"]
 WafMode = Literal["off", "detect", "block"]
 
 Networks = Setting[Network | IPAddress | str | Sequence[Network | IPAddress | str], tuple[Network, ...]]
@@ -188,9 +191,12 @@ class HeaderEdits(Section):
 class Cors(Section):
     """`cors`: which scripts of other origins may ask, and see the answer."""
 
-    origins: Words = setting(ListOf(forms.ORIGIN, least=1), 'Origins that may; "*" is all.')
+    origins: Words = setting(
+        ListOf(forms.ORIGIN, least=1), 'Origins that may; `https://*.example.com` is every host below, "*" all.'
+    )
     methods: Words = setting(ListOf(forms.METHOD), "Methods that they may use.", default=("GET", "HEAD", "POST"))
-    headers: Words = setting(ListOf(forms.FIELD_NAME), "Request headers that they may send.", default=())
+    headers: Words = setting(ListOf(forms.FIELD_NAME), 'Request headers that they may send; "*" is all.', default=())
+    expose: Words = setting(ListOf(forms.FIELD_NAME), "Response headers that they may see.", default=())
     credentials: Switch = setting(Flag(), "With cookies and Authorization.", default=False)
     max_age: Seconds = setting(
         Duration(off=0.0), "How long a browser remembers the answer to its preflight.", default="10m"
@@ -199,6 +205,52 @@ class Cors(Section):
     def check(self, place: Place) -> None:
         if self.credentials and "*" in self.origins:
             place.at("credentials").problem('credentials are never given to every origin ("*")')
+
+
+@section
+class Csrf(Section):
+    """`csrf`: requests that change something and were made by other sites are refused, by Sec-Fetch-Site or Origin."""
+
+    origins: Words = setting(
+        ListOf(forms.ORIGIN), "Other origins whose requests are let in, written as in `cors`.", default=()
+    )
+
+
+@section
+class SecurityHeaders(Section):
+    """`security_headers`: a preset for browsers; `{}` is enough. A header that the server sent itself stays."""
+
+    nosniff: Switch = setting(Flag(), "X-Content-Type-Options: nosniff.", default=True)
+    frame_options: Setting[FrameOptions | None, FrameOptions | None] = setting(
+        Optional(OneOf[FrameOptions](get_args(FrameOptions))), "X-Frame-Options.", default="SAMEORIGIN"
+    )
+    referrer_policy: OptionalWord = setting(
+        Optional(forms.FIELD_VALUE), "Referrer-Policy.", default="strict-origin-when-cross-origin"
+    )
+    permissions_policy: OptionalWord = setting(
+        Optional(forms.FIELD_VALUE), "Permissions-Policy.", default="camera=(), geolocation=(), microphone=()"
+    )
+    content_security_policy: OptionalWord = setting(
+        forms.FIELD_VALUE, "Content-Security-Policy: there is none that fits every site.", default=None
+    )
+
+
+@section
+class CookieFlags(Section):
+    """`cookies`: flags for the cookies that servers set; `{}` is enough. A flag that the server set itself stays."""
+
+    secure: Switch = setting(Flag(), "Only over TLS.", default=True)
+    http_only: Switch = setting(Flag(), "Not for scripts.", default=True)
+    same_site: Setting[SameSite | None, SameSite | None] = setting(
+        Optional(OneOf[SameSite](get_args(SameSite))), "Whether other sites' requests carry them.", default="lax"
+    )
+    exempt: Words = setting(
+        ListOf(forms.FIELD_TOKEN), "Cookies that stay as they are, such as one that scripts read.", default=()
+    )
+
+    def check(self, place: Place) -> None:
+        if self.same_site == "none" and not self.secure:
+            place.at("same_site").problem("browsers drop cookies with SameSite=None that are not Secure")
 
 
 @section
@@ -333,6 +385,21 @@ class Route(Section):
     cors: Setting[Cors | Mapping[str, Any] | None, Cors | None] = setting(
         Nested(lambda: Cors), "Let scripts of other origins in.", default=None
     )
+    csrf: Setting[Csrf | Mapping[str, Any] | None, Csrf | None] = setting(
+        Nested(lambda: Csrf), "Refuse requests that other sites made a browser send.", default=None
+    )
+    security_headers: Setting[SecurityHeaders | Mapping[str, Any] | None, SecurityHeaders | None] = setting(
+        Nested(lambda: SecurityHeaders), "Headers that tell browsers to be careful.", default=None
+    )
+    cookies: Setting[CookieFlags | Mapping[str, Any] | None, CookieFlags | None] = setting(
+        Nested(lambda: CookieFlags), "Flags for the cookies that servers set.", default=None
+    )
+    rewrite_responses: Switch = setting(
+        Flag(),
+        "Put Location, Content-Location and the path and domain of cookies into the client's words where a server "
+        "speaks of itself, or of paths that `rewrite` changed (nginx's proxy_redirect).",
+        default=False,
+    )
     cache: Setting[RouteCache | Mapping[str, Any] | None, RouteCache | None] = setting(
         Nested(lambda: RouteCache), "Store responses.", default=None
     )
@@ -348,6 +415,6 @@ class Route(Section):
             return
         if actions == ["upstream"]:
             return
-        for key in ("rewrite", "cache", "compress", "websocket"):
+        for key in ("rewrite", "rewrite_responses", "cache", "compress", "websocket"):
             if getattr(self, key):
                 place.at(key).problem(f"{key} goes with upstream, not with {actions[0]}")

@@ -1,6 +1,9 @@
 """Which of our filters a route has, in the order in which they see a request; a response passes them in reverse.
 
+    response fields       cookies, security headers      first here is last on a response: whoever made it
     access                networks of clients            before all that costs anything
+    cors                  preflights are answered        they carry no credentials
+    csrf
     rate limits           by what anyone has             so that guessing passwords is limited too
     rate limits           by who the client is
     concurrency limits
@@ -20,12 +23,16 @@ from proxycore.composition.filters import Filter
 from proxycore.config import Config, ConfigError, Problem, RateLimit, Route
 from proxycore.config.materials import Materials
 from proxycore.filters.access import AccessFilter
+from proxycore.filters.browsers import CorsFilter, CsrfFilter, ResponseFieldsFilter
 from proxycore.filters.compress import CompressFilter
 from proxycore.filters.limits import ConcurrencyLimitFilter, RateLimitFilter
 from proxycore.mechanisms.codings import CodingMissing
 from proxycore.policies.access import AccessList
 from proxycore.policies.addresses import AddressSet
+from proxycore.policies.cors import CorsPolicy, CsrfPolicy
 from proxycore.policies.limits import ConcurrencyTable, RateTable
+from proxycore.policies.reversal import Reversal
+from proxycore.policies.security_fields import CookieGuard, SecurityFields
 
 _Content = TypeVar("_Content")
 
@@ -46,7 +53,10 @@ class OwnFilters:
         """Those before the user's: who may come in, how often, and with what."""
         limits = [config.rate_limits[name] for name in route.rate_limits]
         return [
+            *_response_fields(route, config),
             *self._access(route, materials),
+            *([CorsFilter(CorsPolicy(route.cors))] if route.cors is not None else ()),
+            *([CsrfFilter(CsrfPolicy(route.csrf))] if route.csrf is not None else ()),
             *self._rate_limits([limit for limit in limits if "user" not in limit.key]),
             *self._rate_limits([limit for limit in limits if "user" in limit.key]),
             *self._concurrency_limits(route, config),
@@ -91,6 +101,15 @@ class OwnFilters:
         for name in route.concurrency_limits:
             table = self._concurrency.setdefault(name, ConcurrencyTable())
             yield ConcurrencyLimitFilter(config.concurrency_limits[name], table)
+
+
+def _response_fields(route: Route, config: Config) -> Iterator[Filter]:
+    reversal = Reversal(route.rewrite) if route.rewrite_responses else None
+    cookies = CookieGuard(route.cookies) if route.cookies is not None else None
+    security = SecurityFields(route.security_headers) if route.security_headers is not None else None
+    if reversal or cookies or security:
+        host = "preserve" if route.upstream is None else config.upstreams[route.upstream].host
+        yield ResponseFieldsFilter(reversal, cookies, security, host)
 
 
 def _given(contents: Mapping[str, _Content], name: str | None, place: str) -> Iterator[_Content]:
