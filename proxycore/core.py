@@ -14,10 +14,11 @@ that is gone is a race, and normal: it is counted and has no effect.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from math import inf
-from typing import Any
+from typing import Any, TypeVar
 
+from proxycore.composition.admission import Admission
 from proxycore.composition.clients import ClientConnection, open_connection
 from proxycore.composition.dialer import Names
 from proxycore.composition.engine import Endpoint, Engine
@@ -29,12 +30,12 @@ from proxycore.config import Config
 from proxycore.config.materials import Materials
 from proxycore.filters.order import OwnFilters
 from proxycore.mechanisms.timers import Timer
-from proxycore.words.effects import Abort, Effect, PauseAccepting, ResumeAccepting, StopAccepting
+from proxycore.words.effects import Abort, Effect, StopAccepting
 from proxycore.words.ids import Address, CallId, ConnId, LookupId
 from proxycore.words.notices import Kind, Notice
 
-ACCEPT_PAUSE = 0.1
-"""Seconds without accepting after the system had no more files or memory for a connection."""
+_Told = TypeVar("_Told")
+_Connection = TypeVar("_Connection", bound=Endpoint)
 
 
 class Core:
@@ -65,9 +66,7 @@ class Core:
         self._leaving: list[UpstreamState] = []
         self._names = Names(engine)
         self._downstreams: dict[ConnId, ClientConnection] = {}
-        self._clients: dict[str, int] = {}
-        self._paused_listeners: dict[str, None] = {}
-        self._accept_clock = Timer(engine.timers, self._resume_accepting)
+        self._admission = Admission(engine)
         self._drain_clock = Timer(engine.timers, self._end_drain)
         self._effects_clock = Timer(engine.timers, _do_nothing)
         self._is_draining = False
@@ -77,7 +76,7 @@ class Core:
 
     def data_received(self, conn: ConnId, data: bytes, now: float) -> Sequence[Effect]:
         """`data` arrived on `conn`: at least one byte."""
-        # What `_enter` and `_leave` do, without the calls: two of these facts make an exchange.
+        # What `_tell` does, without the call: two of these facts make an exchange.
         engine = self._engine
         engine.now = now
         endpoint = engine.endpoints.get(conn)
@@ -92,26 +91,14 @@ class Core:
 
     def eof_received(self, conn: ConnId, now: float) -> Sequence[Effect]:
         """The peer shut its writing side: no data will follow, but we may go on writing."""
-        endpoint = self._enter(conn, now)
-        if endpoint is not None:
-            try:
-                endpoint.eof_received()
-            except Exception:
-                self._fault(endpoint)
-        return self._leave()
+        return self._tell(self._engine.endpoints.get(conn), now, lambda endpoint: endpoint.eof_received())
 
     def peer_ended(self, conn: ConnId, now: float) -> Sequence[Effect]:
         """The peer shut its writing side while we don't read, with bytes of it still unread.
 
         `eof_received` follows once they were read. A client that waits behind its own upload has left.
         """
-        endpoint = self._enter(conn, now)
-        if endpoint is not None:
-            try:
-                endpoint.peer_ended()
-            except Exception:
-                self._fault(endpoint)
-        return self._leave()
+        return self._tell(self._engine.endpoints.get(conn), now, lambda endpoint: endpoint.peer_ended())
 
     def writing_paused(self, conn: ConnId, now: float) -> Sequence[Effect]:
         """The kernel refused bytes of a `Send`: some wait in the driver.
@@ -119,137 +106,75 @@ class Core:
         Tell it again whenever some of them have left and others still wait: the send clock
         starts anew.
         """
-        engine = self._engine
-        engine.now = now
-        endpoint = engine.endpoints.get(conn)
-        if endpoint is not None:
-            try:
-                endpoint.wire.writing_paused()
-            except Exception:
-                self._fault(endpoint)
-        self._enter(conn, now)
-        return self._leave()
+        return self._tell(self._engine.endpoints.get(conn), now, lambda endpoint: endpoint.wire.writing_paused())
 
     def writing_resumed(self, conn: ConnId, now: float) -> Sequence[Effect]:
         """No bytes wait in the driver any more."""
-        endpoint = self._enter(conn, now)
-        if endpoint is not None:
-            try:
-                endpoint.wire.writing_resumed()
-            except Exception:
-                self._fault(endpoint)
-        return self._leave()
+        return self._tell(self._engine.endpoints.get(conn), now, lambda endpoint: endpoint.wire.writing_resumed())
 
     def connection_lost(self, conn: ConnId, error: str | None, now: float) -> Sequence[Effect]:
         """The last fact of a connection: closed by us (None), or broken (`error`, an errno's name)."""
-        engine = self._engine
-        engine.now = now
-        endpoint = engine.endpoints.pop(conn, None)
-        if endpoint is None:
-            engine.stale_facts += 1
-        else:
-            try:
-                endpoint.connection_lost(error)
-            except Exception:
-                engine.fault("the loss of a connection")
-            downstream = self._downstreams.pop(conn, None)
-            if downstream is not None:
-                self._forget_client(downstream)
-        return self._leave()
+        self._engine.now = now
+        client = self._downstreams.pop(conn, None)
+        if client is not None:
+            self._admission.leave(client.peer)
+        endpoint = self._engine.endpoints.pop(conn, None)
+        return self._tell_last(endpoint, now, lambda endpoint: endpoint.connection_lost(error))
 
     def connected(self, conn: ConnId, local: Address, peer: Address, now: float) -> Sequence[Effect]:
         """A dial succeeded."""
-        self._enter(conn, now)
-        endpoint = self._engine.dialled.pop(conn, None)
-        if endpoint is not None:
-            try:
-                endpoint.connected(local, peer)
-            except Exception:
-                self._fault(endpoint)
-        return self._leave()
+        return self._tell(self._engine.dialled.pop(conn, None), now, lambda dialled: dialled.connected(local, peer))
 
     def connect_failed(self, conn: ConnId, error: str, now: float) -> Sequence[Effect]:
         """A dial failed, or was aborted: the last fact of that connection. `error` is an errno's name."""
-        engine = self._engine
-        self._enter(conn, now)
-        endpoint = engine.dialled.pop(conn, None)
-        engine.endpoints.pop(conn, None)
-        if endpoint is not None:
-            try:
-                endpoint.connect_failed(error)
-            except Exception:
-                engine.fault("a failed dial")
-        return self._leave()
+        self._engine.endpoints.pop(conn, None)
+        dialled = self._engine.dialled.pop(conn, None)
+        return self._tell_last(dialled, now, lambda dialled: dialled.connect_failed(error))
 
     def accepted(self, conn: ConnId, listener: str, peer: Address, local: Address, now: float) -> Sequence[Effect]:
         """A client connected to `listener`; `conn` is from `next_conn_id`."""
         engine = self._engine
         engine.now = now
         plan = engine.plan.listeners.get(listener)
-        if plan is None or plan.is_closing:
+        who = None if plan is None or plan.is_closing else plan.peer(peer)
+        if plan is None or who is None or not self._admission.admit(who):
             engine.effects.append(Abort(conn))
-            return self._leave()
-        who = plan.peer(peer)
-        of_client = self._clients.get(who.ip, 0) + 1
-        # A trusted proxy comes for many clients: what counts them is the limit of all connections.
-        if of_client > engine.plan.limits.connections_per_client and not who.is_trusted:
-            engine.effects.append(Abort(conn))
-            return self._leave()
-        self._clients[who.ip] = of_client
-        connection = open_connection(engine, conn, plan, who)
-        engine.endpoints[conn] = self._downstreams[conn] = connection
-        engine.downstream_count += 1
-        if engine.downstream_count >= engine.plan.limits.connections:
-            self._pause_accepting(plan.name for plan in engine.plan.listeners.values())
-        return self._leave()
+        else:
+            engine.endpoints[conn] = self._downstreams[conn] = open_connection(engine, conn, plan, who)
+        return engine.collect()
 
     def accept_failed(self, listener: str, error: str, now: float) -> Sequence[Effect]:
         """The system could not accept: too many files, too little memory. Accepting pauses for a moment."""
-        self._enter(ConnId(0), now)
-        self._pause_accepting((listener,))
-        self._accept_clock.set(now + ACCEPT_PAUSE)
-        return self._leave()
+        self._engine.now = now
+        self._admission.failed(listener)
+        return self._engine.collect()
 
     def resolved(self, lookup: LookupId, addresses: Sequence[str], now: float) -> Sequence[Effect]:
         """A look-up gave these IP addresses, as literals, the best first."""
-        self._enter(ConnId(0), now)
         asker = self._engine.lookups.pop(lookup, None)
-        if asker is not None:
-            asker.completed(tuple(addresses))
-        return self._leave()
+        return self._tell_last(asker, now, lambda asker: asker.completed(tuple(addresses)))
 
     def resolve_failed(self, lookup: LookupId, error: str, now: float) -> Sequence[Effect]:
         """A look-up failed or was cancelled."""
-        self._enter(ConnId(0), now)
-        asker = self._engine.lookups.pop(lookup, None)
-        if asker is not None:
-            asker.failed(error)
-        return self._leave()
+        return self._tell_last(self._engine.lookups.pop(lookup, None), now, lambda asker: asker.failed(error))
 
     def call_completed(self, call: CallId, result: Any, now: float) -> Sequence[Effect]:
         """A registered function returned `result`."""
-        self._enter(ConnId(0), now)
-        asker = self._engine.calls.pop(call, None)
-        if asker is not None:
-            asker.completed(result)
-        return self._leave()
+        return self._tell_last(self._engine.calls.pop(call, None), now, lambda asker: asker.completed(result))
 
     def call_failed(self, call: CallId, error: str, now: float) -> Sequence[Effect]:
         """A registered function raised, isn't registered, or was cancelled."""
-        self._enter(ConnId(0), now)
-        asker = self._engine.calls.pop(call, None)
-        if asker is not None:
-            asker.failed(error)
-        return self._leave()
+        return self._tell_last(self._engine.calls.pop(call, None), now, lambda asker: asker.failed(error))
 
     def timer_expired(self, now: float) -> Sequence[Effect]:
         """`next_deadline` has come (calling it early is harmless)."""
-        self._enter(ConnId(0), now)
+        engine = self._engine
+        engine.now = now
         try:
-            self._engine.timers.expire(now)
+            engine.timers.expire(now)
         except Exception:
-            self._engine.fault("a deadline")
-        return self._leave()
+            engine.fault("a deadline")
+        return engine.collect()
 
     def reconfigured(self, config: Config, materials: Materials | None, now: float) -> Sequence[Effect]:
         """Serve by `config` from now on. What is in flight ends under the configuration that it began with.
@@ -259,20 +184,20 @@ class Core:
         program before this is told. Raises ConfigError, and changes nothing, where the
         configuration can't be served.
         """
-        self._enter(ConnId(0), now)
+        self._engine.now = now
         self._take(config, materials or Materials())
-        return self._leave()
+        return self._engine.collect()
 
     def clock_adjusted(self, wall: float, now: float) -> Sequence[Effect]:
         """The time of day is `wall` at `now`: it drifted, by a suspend or a correction."""
-        self._enter(ConnId(0), now)
+        self._engine.now = now
         self._engine.wall_offset = wall - now
-        return self._leave()
+        return self._engine.collect()
 
     def drain_requested(self, now: float, *, deadline: float) -> Sequence[Effect]:
         """Accept no more, finish what is in flight, close what is idle; at `deadline` end the rest."""
-        self._enter(ConnId(0), now)
         engine = self._engine
+        engine.now = now
         for plan in engine.plan.listeners.values():
             if not plan.is_closing:
                 plan.is_closing = True
@@ -282,10 +207,10 @@ class Core:
         for upstream in self._upstreams.values():
             upstream.close()
         self._names.keep_only(set())
-        self._accept_clock.clear()
+        self._admission.close()
         self._is_draining = True
         self._drain_clock.set(deadline)
-        return self._leave()
+        return self._engine.collect()
 
     # ---- queries
 
@@ -330,8 +255,8 @@ class Core:
     def ledger(self) -> Ledger:
         """All that is held for connections and exchanges, counted anew. Empty when all have ended."""
         self._settle()
-        clocks = (self._accept_clock, self._drain_clock, self._effects_clock)
-        own = sum(clock.at != inf for clock in clocks) + self._names.armed_clocks
+        own = sum(clock.at != inf for clock in (self._drain_clock, self._effects_clock))
+        own += self._admission.is_waiting + self._names.armed_clocks
         upstreams = [*self._upstreams.values(), *self._leaving]
         return count(self._engine, self._downstreams.values(), upstreams, own_timers=own)
 
@@ -343,14 +268,37 @@ class Core:
 
     # ---- inside
 
-    def _enter(self, conn: ConnId, now: float) -> Endpoint | None:
-        """Begin a fact."""
+    def _tell(
+        self, connection: _Connection | None, now: float, tell: Callable[[_Connection], None]
+    ) -> Sequence[Effect]:
+        """A fact about a connection. An exception is our bug: it costs that one connection, and says where."""
         engine = self._engine
         engine.now = now
-        endpoint = engine.endpoints.get(conn)
-        if endpoint is None and conn:
+        if connection is None:
             engine.stale_facts += 1
-        return endpoint
+        else:
+            try:
+                tell(connection)
+            except Exception:
+                self._fault(connection)
+        return engine.collect()
+
+    def _tell_last(self, told: _Told | None, now: float, tell: Callable[[_Told], None]) -> Sequence[Effect]:
+        """The last fact of a handle, whose number is out of the tables already."""
+        engine = self._engine
+        engine.now = now
+        if told is None:
+            engine.stale_facts += 1
+        else:
+            try:
+                tell(told)
+            except Exception:
+                engine.fault(repr(told))
+        return engine.collect()
+
+    def _fault(self, endpoint: Endpoint) -> None:
+        self._engine.fault(repr(endpoint))
+        endpoint.wire.abort()
 
     def _settle(self) -> None:
         """Conclude exchanges in a query. What a filter then wants done leaves with the next fact, so ask for one."""
@@ -359,14 +307,6 @@ class Core:
             engine.settle()
             if engine.effects or engine.sends or engine.dirty:
                 self._effects_clock.set(engine.now)
-
-    def _leave(self) -> Sequence[Effect]:
-        return self._engine.collect()
-
-    def _fault(self, endpoint: Endpoint) -> None:
-        """An exception is our bug: it costs one connection, and says where."""
-        self._engine.fault(repr(endpoint))
-        endpoint.wire.abort()
 
     def _take(self, config: Config, materials: Materials) -> None:
         """Put a configuration in force. Nothing changes before it has been compiled whole."""
@@ -389,7 +329,7 @@ class Core:
         self._names.keep_only({id(server.place) for u in self._upstreams.values() for server in u.servers})
         if before is not None:
             self._replace_listeners(before, plan)
-            self._review_accepting(plan)
+            self._admission.reconfigured()
 
     def _replace_listeners(self, before: Plan, plan: Plan) -> None:
         engine = self._engine
@@ -411,40 +351,6 @@ class Core:
         for connection in list(self._downstreams.values()):
             if connection.is_draining:
                 connection.end_now()
-
-    def _pause_accepting(self, listeners: Iterable[str]) -> None:
-        for name in listeners:
-            if name not in self._paused_listeners:
-                self._paused_listeners[name] = None
-                self._engine.effects.append(PauseAccepting(name))
-
-    def _review_accepting(self, plan: Plan) -> None:
-        """After a reload: the limit may be another, and a name that was paused may have a new socket."""
-        if self._engine.downstream_count >= plan.limits.connections:
-            self._paused_listeners.clear()
-            self._pause_accepting(plan.listeners)
-        elif self._paused_listeners and self._accept_clock.at == inf:
-            self._resume_accepting()
-
-    def _resume_accepting(self) -> None:
-        if self._engine.downstream_count >= self._engine.plan.limits.connections:
-            return
-        for name in self._paused_listeners:
-            if name in self._engine.plan.listeners:
-                self._engine.effects.append(ResumeAccepting(name))
-        self._paused_listeners.clear()
-
-    def _forget_client(self, connection: ClientConnection) -> None:
-        """A client's connection is gone: it counts no more, and others may be accepted again."""
-        self._engine.downstream_count -= 1
-        client = connection.peer.ip
-        remaining = self._clients.get(client, 0) - 1
-        if remaining > 0:
-            self._clients[client] = remaining
-        else:
-            self._clients.pop(client, None)
-        if self._paused_listeners and self._accept_clock.at == inf:
-            self._resume_accepting()
 
 
 def _do_nothing() -> None:

@@ -61,7 +61,6 @@ class Engine:
         "calls",
         "dialled",
         "dirty",
-        "downstream_count",
         "effects",
         "ended",
         "endpoints",
@@ -102,7 +101,6 @@ class Engine:
         self.exchanges: dict[int, Exchange] = {}
         self.ended: list[Exchange] = []
         self.exchange_count = 0
-        self.downstream_count = 0
         self.stale_facts = 0
         self.notices_dropped = 0
         self.request_id_prefix = entropy(8).hex()

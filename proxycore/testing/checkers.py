@@ -314,8 +314,8 @@ class Books(Checker):
                     self.violate(f"{server!r} counts connections that are not there, or too few")
                 if server.active > server.max_connections:
                     self.violate(f"{server!r} has more leases than its max_connections")
-        if downstreams != engine.downstream_count:
-            self.violate(f"{engine.downstream_count} downstream connections are counted, {downstreams} are there")
+        if downstreams != core._admission.count:
+            self.violate(f"{core._admission.count} downstream connections are counted, {downstreams} are there")
         self._look_at_exchanges()
 
     def _look_at(

@@ -382,7 +382,7 @@ MUTANTS = (
     ),
     Mutant(
         "accepting stays paused",
-        "core",
+        "composition.admission",
         "                self._engine.effects.append(ResumeAccepting(name))",
         "                pass",
         ("liveness", "verdicts"),
