@@ -403,8 +403,10 @@ class DownstreamConnection:
         rest = self._reader.take_rest()
         if rest:
             self._tunnel.from_client(rest)
-        if self._half_closed:
+        if self._half_closed and self._exchange is not None:
             self._tunnel.eof_from_client()
+        if self.is_draining and self._exchange is not None:
+            self._tunnel.drain()
 
     @property
     def _tunnel(self) -> Tunnel:
@@ -469,7 +471,9 @@ class DownstreamConnection:
         """The listener is going: finish the exchange under way, and take no other."""
         self.is_draining = True
         self._persistent = False
-        if self.state in ("idle", "head") and not self._reader.mid_head:
+        if self.state == "tunnel":
+            self._tunnel.drain()
+        elif self.state in ("idle", "head") and not self._reader.mid_head:
             # Bytes of the last answer may still wait: a close must not turn them into a reset.
             if self.wire.is_waiting:
                 self._linger()

@@ -34,7 +34,9 @@ from proxycore.composition.filters import Reject, Respond
 from proxycore.composition.records import record_of
 from proxycore.composition.tables import EXCHANGE
 from proxycore.composition.tunnel import Tunnel
+from proxycore.composition.websocket import WebSocket, refusal
 from proxycore.mechanisms.timers import Timer
+from proxycore.mechanisms.websocket.handshake import PROTOCOL
 from proxycore.policies.forwarding import Client, chosen_host, outbound, take_hop, told_request_id
 from proxycore.policies.paths import NormalPath, normalise
 from proxycore.policies.rewriting import PathRewrite
@@ -99,6 +101,7 @@ class Exchange:
         "tunnel",
         "upstream",
         "user",
+        "websocket",
     )
 
     def __init__(self, engine: Engine, downstream: DownstreamSide, request: RequestHead, plan: Plan) -> None:
@@ -124,6 +127,7 @@ class Exchange:
         self.attempts: Attempts | None = None
         self.content = RequestContent() if request.length > 0 or request.length == UNKNOWN else None
         self._deliberation: Deliberation | None = None
+        self.websocket: WebSocket | None = None
         self.tunnel: Tunnel | None = None
         self._clock: Timer | None = None
         self._outcome: Outcome | None = None
@@ -257,6 +261,8 @@ class Exchange:
 
     def _first_attempt(self, name: str) -> Attempts | None:
         """Enter the upstream's books. None: the request was refused."""
+        if self.request.upgrade is not None and not self._open_websocket():
+            return None
         if self.route.rewrite is not None and not self._rewrite(self.route.rewrite):
             return None
         try:
@@ -338,6 +344,16 @@ class Exchange:
         except Refused as refused:
             self.refuse(refused, "rewrite")
             return False
+        return True
+
+    def _open_websocket(self) -> bool:
+        """Look at what a request that changes the protocol asks for, before any server is asked. False: refused."""
+        if self.request.upgrade == PROTOCOL:
+            try:
+                self.websocket = WebSocket(self.request)
+            except Refused as refused:
+                self._answer(refusal(self, refused), Outcome("refused", "websocket"))
+                return False
         return True
 
     def _send_content(self, content: RequestContent, lease: UpstreamSide) -> None:
@@ -526,6 +542,11 @@ class Exchange:
     def _give_up(self, failure: Failure) -> None:
         self._answer(answers.apology(self, failure.status, failure), outcome_of(failure))
 
+    def check_upgrade(self, head: ResponseHead) -> None:
+        """The server wants to switch protocols. Raises Malformed where that is no answer to what was asked."""
+        if self.websocket is not None:
+            self.websocket.check(head)
+
     def upgraded(self, head: ResponseHead, rest: bytes) -> None:
         """The server switched protocols: from here on, bytes are passed as they come; `rest` are the first."""
         self.state = EXCHANGE[self.state]["upgrade"]
@@ -536,9 +557,12 @@ class Exchange:
         assert lease is not None
         if self._clock is not None:
             self._clock.clear()
-        self.tunnel = Tunnel(self, self._engine, lease)
+        if self.websocket is None:
+            self.tunnel = Tunnel(self, self._engine, lease)
+        else:
+            self.tunnel = self.websocket.tunnel(self, self._engine, lease)
         self.downstream.start_tunnel(head)
-        if rest:
+        if rest and self.tunnel is not None:
             self.tunnel.from_upstream(rest)
 
     def tunnel_ended(self, outcome: Outcome) -> None:

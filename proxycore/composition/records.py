@@ -46,4 +46,5 @@ def record_of(exchange: Exchange, outcome: Outcome) -> ExchangeEnded:
     record.request_id = exchange.request_id
     record.user = exchange.user
     record.headers = request.headers
+    record.messages = None if exchange.websocket is None else exchange.websocket.messages
     return record

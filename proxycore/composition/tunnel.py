@@ -51,6 +51,9 @@ class Tunnel:
         self._exchange.downstream.send_raw_eof()
         self._side_ended()
 
+    def drain(self) -> None:
+        """The listener is going. A protocol that knows how says so; bytes alone go on until the deadline."""
+
     def end(self) -> None:
         """The exchange ended: nothing of the tunnel outlives it."""
         self._clock.drop()

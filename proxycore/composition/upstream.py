@@ -342,6 +342,7 @@ class UpstreamConnection:
             self.server.upstream.serve_queue()
 
     def _upgraded(self, exchange: Exchange, head: ResponseHead) -> None:
+        exchange.check_upgrade(head)
         self._clock.clear()
         self.state = UPSTREAM[self.state]["upgrade"]
         exchange.upgraded(head, self._reader.take_rest())

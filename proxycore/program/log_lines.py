@@ -61,7 +61,7 @@ def empty_exchange(ended: ConnectionEnded) -> ExchangeEnded:
     line.client_port = line.route = line.upstream = line.server = line.request_id = line.user = ""
     line.method = line.scheme = line.authority = line.target = line.version = b""
     line.headers = Headers()
-    line.queued = line.connected = line.first_byte = None
+    line.queued = line.connected = line.first_byte = line.messages = None
     line.outcome = Outcome("client_left", ended.reason)
     return line
 
@@ -143,8 +143,13 @@ class JsonLine:
             f'"upstream":{kept[ended.upstream]},"server":{kept[ended.server]},"retries":{ended.retries},'
             f'"route":{kept[ended.route]},"listener":{kept[ended.listener]},'
             f'"request_id":{json_text(ended.request_id)},"outcome":{ending},"user":{kept[ended.user]},'
-            f'"referer":{kept[headers.get(b"referer")]},"user_agent":{kept[headers.get(b"user-agent")]}}}\n'
+            f'"referer":{kept[headers.get(b"referer")]},"user_agent":{kept[headers.get(b"user-agent")]}'
+            f"{'' if ended.messages is None else _json_messages(*ended.messages)}}}\n"
         )
+
+
+def _json_messages(received: int, sent: int) -> str:
+    return f',"messages_received":{received},"messages_sent":{sent}'
 
 
 def _json_ending(outcome: Outcome) -> str:

@@ -36,7 +36,8 @@ class ExchangeEnded(Notice):
     left, `queued` for a server, `connected` to dial one (0.0 on a reused connection), `first_byte`
     from the request sent to the response's head; `None` where it did not come to that. `status` is
     0 where no head was sent. `headers` are the request's as they are now. `received` and `sent`
-    count content on the client's side.
+    count content on the client's side; `messages` is how many a WebSocket's client sent and was
+    sent, None for any other exchange.
     """
 
     __slots__ = (
@@ -49,6 +50,7 @@ class ExchangeEnded(Notice):
         "first_byte",
         "headers",
         "listener",
+        "messages",
         "method",
         "outcome",
         "queued",
@@ -68,6 +70,7 @@ class ExchangeEnded(Notice):
 
     exchange: int
     listener: str
+    messages: tuple[int, int] | None
     route: str
     client: str
     client_port: str

@@ -187,7 +187,7 @@ def test_a_tunnel_ends_side_by_side(run: Run, configure: Configure) -> None:
 def test_a_refused_upgrade_is_an_ordinary_response(run: Run, configure: Configure) -> None:
     with origin(answering(response(b"no", status=b"403 Forbidden"))) as o, run(configure(o.url)) as proxy:
         with client(proxy.port) as c:
-            c.send(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+            c.send(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
             head, body = c.message()
             assert (status_of(head), body) == (403, b"no")
             c.send(GET)

@@ -41,6 +41,7 @@ def exchange(**given: Any) -> ExchangeEnded:
         "received": 5,
         "sent": 1234,
         "duration": 0.001_234_5,
+        "messages": None,
         "queued": None,
         "connected": 0.0,
         "first_byte": 0.0005,
@@ -56,6 +57,12 @@ def exchange(**given: Any) -> ExchangeEnded:
     for name, value in values.items():
         setattr(made, name, value)
     return made
+
+
+def test_json_counts_the_messages_of_a_websocket() -> None:
+    line = json.loads(line_format("json")(exchange(messages=(3, 5))))
+    assert (line["messages_received"], line["messages_sent"]) == (3, 5)
+    assert "messages_sent" not in json.loads(line_format("json")(exchange()))
 
 
 def test_json_names_every_value() -> None:

@@ -330,7 +330,7 @@ MUTANTS = (
     Mutant(
         "bytes that came with the 101 are lost",
         "composition.exchange",
-        "        if rest:\n            self.tunnel.from_upstream(rest)",
+        "        if rest and self.tunnel is not None:\n            self.tunnel.from_upstream(rest)",
         "",
         ("conversation", "verdicts"),
         seed=3,

@@ -64,11 +64,6 @@ class Opening:
             raise _failed("a 101 with an extension that wasn't offered")
 
 
-def version_needed() -> Headers:
-    """The fields of a 426, beside its Upgrade (section 4.4)."""
-    return Headers([(b"sec-websocket-version", VERSION)])
-
-
 def extension_names(headers: Headers) -> list[bytes]:
     """The names in Sec-WebSocket-Extensions, without their parameters.
 
