@@ -189,6 +189,9 @@ class Sticky(Section):
     on_failure: Setting[OnFailure, OnFailure] = setting(
         OneOf[OnFailure](get_args(OnFailure)), "When its server is gone: another one, or a 503.", default="redistribute"
     )
+    while_draining: Switch = setting(
+        Flag(), "A server that is drained goes on serving the sessions that it has.", default=True
+    )
 
 
 @section
