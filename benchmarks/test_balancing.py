@@ -17,12 +17,13 @@ KEYS = [b"/page/%d" % number for number in range(1000)]
 
 
 class Server:
-    __slots__ = ("active", "available", "backup", "index", "is_full", "name", "weight")
+    __slots__ = ("active", "available", "backup", "full_weight", "index", "is_full", "name", "reason", "weight")
 
     def __init__(self, index: int, weight: float) -> None:
         self.index = index
         self.name = f"10.0.{index // 250}.{index % 250}:8080"
-        self.weight = weight
+        self.weight = self.full_weight = weight
+        self.reason = ""
         self.active = 0
         self.available = True
         self.backup = False

@@ -42,7 +42,8 @@ class Candidate(Protocol):
 
     `index` is unique among all servers that the upstream ever had, and `name` among those it has: keys are hashed
     onto names, so that all workers, and the next process, agree. `weight` is relative; a server of weight 0 isn't
-    picked. `active` counts its exchanges in flight. `is_full` changes only with `active` or a `rebuild`.
+    picked. It is below `full_weight` while the server starts slowly. `active` counts its exchanges in flight. `reason`
+    says why it isn't available. `is_full` changes only with `active` or a `rebuild`.
     """
 
     @property
@@ -52,11 +53,15 @@ class Candidate(Protocol):
     @property
     def weight(self) -> float: ...
     @property
+    def full_weight(self) -> float: ...
+    @property
     def active(self) -> int: ...
     @property
     def backup(self) -> bool: ...
     @property
     def available(self) -> bool: ...
+    @property
+    def reason(self) -> str: ...
     @property
     def is_full(self) -> bool: ...
 
@@ -212,7 +217,7 @@ class Tiered:
 
 def _why_not(server: Candidate, tried: Container[Candidate]) -> str:
     if not server.available:
-        return "not available"
+        return server.reason or "not available"
     if server.weight <= 0:
         return "its weight is 0"
     if server in tried:
@@ -559,7 +564,8 @@ class Hashed(OpenTier):
     its own share, and unavailable ones are walked over, so the ring changes with names and weights only. A server
     with more than `EXCESS` times its share of all exchanges in flight is walked over too (consistent hashing with
     bounded loads, Mirrokni and others, 2016), unless it has fewer than `SPARE`. An exchange without a key goes to a
-    random place.
+    random place. A server that starts slowly has a part of its points only, drawn by their own bits: the ring stays as
+    it is, and each step of the start draws keys to it and moves no others.
     """
 
     follows_load = True
@@ -583,15 +589,18 @@ class Hashed(OpenTier):
         self._ring: list[int] = []
         self._named: list[tuple[str, float]] = []
         self._owners: list[Candidate | None] = []
+        self._parts: list[float] | None = None
         self._active = 0
         self._weight = 1.0
 
     def _arrange(self, servers: Sequence[Candidate]) -> None:
-        named = [(server.name, server.weight) for server in servers]
+        named = [(server.name, server.full_weight) for server in servers]
         if named != self._named:
             self._named = named
             self._ring = _lay_ring(named, self.POINTS, self.MOST_POINTS)
         self._owners = [server if server.available and server.weight > 0 else None for server in servers]
+        starting = any(server.weight < server.full_weight for server in self._usable)
+        self._parts = [_PARTS * server.weight / (server.full_weight or 1.0) for server in servers] if starting else None
         self._active = sum(server.active for server in self._usable)
         self._weight = sum(server.weight for server in self._usable)
 
@@ -601,9 +610,13 @@ class Hashed(OpenTier):
         ring = self._ring
         at = bisect_left(ring, self._random.getrandbits(_RING_BITS) if key is None else _place_on_ring(key))
         fair = self.EXCESS * (self._active + 1) / self._weight
+        parts = self._parts
         for step in range(at, at + min(self.WALK, len(ring))):
-            server = self._owners[ring[step % len(ring)] & _OWNER_MASK]
+            point = ring[step % len(ring)]
+            server = self._owners[point & _OWNER_MASK]
             if server is None or server.is_full or server in tried:
+                continue
+            if parts is not None and (point >> _OWNER_BITS) % _PARTS >= parts[point & _OWNER_MASK]:
                 continue
             if server.active < self.SPARE or server.active < fair * server.weight:
                 return server
@@ -623,6 +636,9 @@ class Hashed(OpenTier):
 _OWNER_BITS: Final = 20
 _OWNER_MASK: Final = (1 << _OWNER_BITS) - 1
 _RING_BITS: Final = 60
+
+_PARTS: Final = 256
+"""Of the points of a server that starts slowly."""
 
 
 def _place_on_ring(key: bytes) -> int:

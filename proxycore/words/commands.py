@@ -1,0 +1,56 @@
+"""What an operator tells a running core (`Core.commanded`): plain values, laid over the configuration.
+
+They last as long as the process and outlive a reload: a server that was drained stays so until it is enabled, or gone
+from the configuration. What they do to an upstream's servers is one pure function, `policies.operating.obey`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+class CommandRefused(ValueError):
+    """A command can't be obeyed, and nothing was changed. Its text is a sentence for the operator."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerCommand:
+    """A command for one server, named as in the configuration, of an upstream."""
+
+    upstream: str
+    server: str
+
+
+@dataclass(frozen=True, slots=True)
+class AddServer(ServerCommand):
+    """Add a server, with `settings` as in the configuration: at least its `url`."""
+
+    settings: Mapping[str, str | int | bool]
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveServer(ServerCommand):
+    """Take a server out, also one that the configuration has: it finishes what it has."""
+
+
+@dataclass(frozen=True, slots=True)
+class DrainServer(ServerCommand):
+    """A server finishes what it has and takes nothing new but its sticky sessions, if `sticky.while_draining`."""
+
+
+@dataclass(frozen=True, slots=True)
+class DisableServer(ServerCommand):
+    """A server finishes what it has and takes nothing new."""
+
+
+@dataclass(frozen=True, slots=True)
+class EnableServer(ServerCommand):
+    """A server takes its share again: the end of `DrainServer` and `DisableServer`."""
+
+
+@dataclass(frozen=True, slots=True)
+class WeighServer(ServerCommand):
+    """A server takes another share from now on; 0 takes nothing new."""
+
+    weight: int
