@@ -30,6 +30,7 @@ from proxycore.config import Config
 from proxycore.config.materials import Materials
 from proxycore.filters.order import OwnFilters
 from proxycore.mechanisms.timers import Timer
+from proxycore.words.commands import CommandRefused, ServerCommand
 from proxycore.words.effects import Abort, Effect, StopAccepting
 from proxycore.words.ids import Address, CallId, ConnId, LookupId
 from proxycore.words.notices import Kind, Notice
@@ -188,6 +189,16 @@ class Core:
         self._take(config, materials or Materials())
         return self._engine.collect()
 
+    def commanded(self, command: ServerCommand, now: float) -> Sequence[Effect]:
+        """Do what an operator orders. Raises CommandRefused, and changes nothing, where that makes no sense."""
+        self._engine.now = now
+        upstream = self._upstreams.get(command.upstream)
+        if upstream is None:
+            raise CommandRefused(f'there is no upstream "{command.upstream}"')
+        upstream.command(command)
+        self._keep_names()
+        return self._engine.collect()
+
     def clock_adjusted(self, wall: float, now: float) -> Sequence[Effect]:
         """The time of day is `wall` at `now`: it drifted, by a suspend or a correction."""
         self._engine.now = now
@@ -257,6 +268,7 @@ class Core:
         self._settle()
         own = sum(clock.at != inf for clock in (self._drain_clock, self._effects_clock))
         own += self._admission.is_waiting + self._names.armed_clocks
+        own += sum(upstream.armed_clocks for upstream in self._upstreams.values())
         upstreams = [*self._upstreams.values(), *self._leaving]
         return count(self._engine, self._downstreams.values(), upstreams, own_timers=own)
 
@@ -319,17 +331,21 @@ class Core:
             if state is None:
                 self._upstreams[name] = UpstreamState(engine, name, upstream, self._names)
             else:
-                state.reconfigure(upstream, self._names)
+                state.reconfigure(upstream)
         for name in [name for name in self._upstreams if name not in config.upstreams]:
             gone = self._upstreams.pop(name)
             gone.close()
             self._leaving.append(gone)
         self._leaving = [upstream for upstream in self._leaving if upstream.in_flight]
         plan.upstreams = dict(self._upstreams)
-        self._names.keep_only({id(server.place) for u in self._upstreams.values() for server in u.servers})
+        self._keep_names()
         if before is not None:
             self._replace_listeners(before, plan)
             self._admission.reconfigured()
+
+    def _keep_names(self) -> None:
+        serving = () if self._is_draining else self._upstreams.values()
+        self._names.keep_only({id(name) for upstream in serving for name in upstream.places()})
 
     def _replace_listeners(self, before: Plan, plan: Plan) -> None:
         engine = self._engine

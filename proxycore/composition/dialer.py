@@ -25,7 +25,18 @@ RETRY_SECONDS = 1.0
 class Name:
     """One host and port, and what it stands for. A literal address or a Unix socket needs no look-up."""
 
-    __slots__ = ("_clock", "_engine", "_lookup", "_turn", "_waiting", "addresses", "error", "host", "port")
+    __slots__ = (
+        "_clock",
+        "_engine",
+        "_followers",
+        "_lookup",
+        "_turn",
+        "_waiting",
+        "addresses",
+        "error",
+        "host",
+        "port",
+    )
 
     def __init__(self, engine: Engine, host: str, port: int, addresses: tuple[Address, ...] = ()) -> None:
         self._engine = engine
@@ -36,6 +47,7 @@ class Name:
         self._turn = 0
         self._lookup: LookupId | None = None
         self._waiting: dict[int, Callable[[], None]] = {}
+        self._followers: dict[Callable[[], None], None] = {}
         self._clock: Timer | None = None
         if not addresses:
             # Looked up as soon as the core's clock runs, so that the first request need not wait.
@@ -61,6 +73,10 @@ class Name:
     def leave(self, who: int) -> None:
         self._waiting.pop(who, None)
 
+    def follow(self, told: Callable[[], None]) -> None:
+        """Call `told` whenever the addresses have become others, as long as this name is in use."""
+        self._followers[told] = None
+
     def _look_up(self) -> None:
         if self._lookup is None:
             self._lookup = LookupId(self._engine.mint())
@@ -72,12 +88,21 @@ class Name:
         assert isinstance(result, tuple)
         if not result:
             return self.failed("the name has no address")
-        self.addresses = tuple((address, self.port) for address in result)
+        found = tuple((address, self.port) for address in dict.fromkeys(result))
+        is_changed = set(found) != set(self.addresses)
+        if is_changed:
+            # Those that stay keep their places: resolvers turn the order with each answer.
+            staying = tuple(address for address in self.addresses if address in found)
+            self.addresses = (*staying, *(address for address in found if address not in staying))
         self.error = ""
         self._rearm(self._engine.plan.config.dns.refresh)
         self._tell()
+        if is_changed:
+            for told in list(self._followers):
+                told()
 
     def failed(self, error: str) -> None:
+        """Whoever waits is told of it; addresses that were known stay in use."""
         self._lookup = None
         self.error = error
         self._rearm(self._engine.plan.config.dns.refresh if self.addresses else RETRY_SECONDS)
@@ -122,6 +147,11 @@ class Names:
             known = () if url.needs_lookup else (url.address,)
             name = self._names[key] = Name(self._engine, url.host, url.port, known)
         return name
+
+    def literal(self, address: Address) -> Name:
+        """The place of one address of a name."""
+        assert isinstance(address, tuple)
+        return Name(self._engine, *address, (address,))
 
     @property
     def armed_clocks(self) -> int:

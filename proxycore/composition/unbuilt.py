@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from proxycore.config import Config, ConfigError, Listener, Outliers, Problem, Route, Upstream
+from proxycore.config import Config, ConfigError, Listener, Problem, Route, Upstream
 
 _ROUTE_KEYS = (
     "basic_auth",
@@ -53,16 +53,11 @@ def _upstream(upstream: Upstream) -> Iterator[str]:
     for key in ("health_check", "sticky"):
         if getattr(upstream, key) is not None:
             yield f"{place}.{key}"
-    if upstream.outliers != Outliers():
-        yield f"{place}.outliers"
-    for key in ("slow_start", "wait_until_up"):
-        if getattr(upstream, key):
-            yield f"{place}.{key}"
+    if upstream.wait_until_up:
+        yield f"{place}.wait_until_up"
     for server in upstream.servers:
         if server.scheme == "https":
             yield f'{place}.servers "{server.name}": https'
-        if server.resolve == "all":
-            yield f'{place}.servers "{server.name}".resolve'
 
 
 def _route(route: Route) -> Iterator[str]:

@@ -37,6 +37,12 @@ _CONNECT_ERRORS = {
     "ETIMEDOUT": "connection_timeout",
     "ENETUNREACH": "destination_ip_unroutable",
     "EHOSTUNREACH": "destination_ip_unroutable",
+    # These are our own want, and say nothing of the server.
+    "EMFILE": "proxy_internal_error",
+    "ENFILE": "proxy_internal_error",
+    "ENOBUFS": "proxy_internal_error",
+    "ENOMEM": "proxy_internal_error",
+    "EADDRNOTAVAIL": "proxy_internal_error",
 }
 
 
@@ -49,6 +55,7 @@ class UpstreamConnection:
         "_clock",
         "_engine",
         "_expects_continue",
+        "_is_bad",
         "_left",
         "_persistent",
         "_reader",
@@ -75,6 +82,7 @@ class UpstreamConnection:
         self._reader: ResponseReader = engine.plan.response_reader()
         self._chunked = False
         self._expects_continue = False
+        self._is_bad = False
         self._left = 0
         self._persistent = True
         self._request_done = True
@@ -313,6 +321,9 @@ class UpstreamConnection:
         # Content may be under way that the server didn't ask for, and that it takes for a request if it is careless.
         self._persistent = self._persistent and head.persistent and not self._expects_continue
         self.first_byte_seconds = self._engine.now - self.since
+        self._is_bad = head.status in self.server.upstream.bad_statuses
+        if self._is_bad:
+            self.server.misbehaved(f"status {head.status}")
         exchange.response_head(head)
         content = self._reader.take_content() if head.has_content else b""
         if content is not None and self.exchange is exchange:
@@ -324,6 +335,9 @@ class UpstreamConnection:
     def _complete(self, exchange: Exchange, trailers: list[Field]) -> None:
         """The response is whole. The lease ends first: what the exchange does next may need this connection."""
         self._served += 1
+        health = self.server.health
+        if health.failures and not self._is_bad:
+            health.failures = 0
         self._end_lease()
         if self.wire.is_gated:
             # The client of this exchange may be slow; the next one's need not be.
@@ -438,6 +452,9 @@ class UpstreamConnection:
         exchange = self.exchange
         self._end_lease()
         if exchange is not None:
+            if self._responding or not self.is_reused or failure.error != "connection_terminated":
+                # Else a kept connection was closed as it was used, which speaks of nothing (RFC 9112 section 9.3.1).
+                self.server.failed(failure)
             exchange.upstream_failed(failure)
             self.server.upstream.serve_queue()
 

@@ -104,10 +104,16 @@ class StickyCookie:
                 else:
                     del fields[position]
 
-    def show(self, response: Headers, server: str, *, is_secure: bool) -> None:
-        """Bind the client to `server`; `is_secure` if it came by https. The response becomes a private one."""
+    def bind(self, request: Headers, response: Headers, server: str, *, is_secure: bool) -> None:
+        """Have the client come back to `server`, which answers it; `is_secure` if it came by https.
+
+        Adds the cookie to its response, and makes that private, unless the client has it already or the server is gone.
+        """
+        value = self._values.get(server)
+        if value is None or self.server_of(request) == server:
+            return
         secure = b"; Secure" if is_secure else b""
-        response.add(b"set-cookie", self._prefix + self._values[server] + self._attributes + secure)
+        response.add(b"set-cookie", self._prefix + value + self._attributes + secure)
         make_private(response)
 
 

@@ -159,3 +159,11 @@ def warmth(elapsed: float, slow_start: float) -> float:
     if elapsed >= slow_start:
         return 1.0
     return (1 + int(WARM_UP_STEPS * elapsed / slow_start)) / WARM_UP_STEPS
+
+
+def next_warmer(now: float, since: float, slow_start: float) -> float:
+    """When that share grows next, for a server that came back at `since`; inf once it is whole."""
+    elapsed = now - since
+    if elapsed >= slow_start:
+        return inf
+    return since + slow_start * (1 + int(WARM_UP_STEPS * elapsed / slow_start)) / WARM_UP_STEPS

@@ -24,7 +24,7 @@ def cookie(
 
 def shown(made: StickyCookie, server: str, *, is_secure: bool = False) -> bytes:
     response = Headers()
-    made.show(response, server, is_secure=is_secure)
+    made.bind(Headers(), response, server, is_secure=is_secure)
     value = response.get(b"set-cookie")
     assert value is not None
     return value
@@ -48,6 +48,20 @@ def test_the_value_tells_nothing_of_the_server() -> None:
     assert len(set(values)) == len(NAMES)
     assert {len(value) for value in values} == {32}
     assert not any(name.encode() in value for name in NAMES for value in values)
+
+
+def test_a_client_that_has_it_is_not_told_again() -> None:
+    response = Headers([(b"cache-control", b"public")])
+    cookie().bind(sent(value_for(cookie(), "web1")), response, "web1", is_secure=False)
+    assert response.fields == [(b"cache-control", b"public")]
+    cookie().bind(sent(value_for(cookie(), "web1")), response, "web2", is_secure=False)
+    assert b"set-cookie" in response
+
+
+def test_nobody_is_bound_to_a_server_that_is_gone() -> None:
+    response = Headers()
+    cookie(names=("web2",)).bind(Headers(), response, "web1", is_secure=False)
+    assert not response.fields
 
 
 @pytest.mark.parametrize("other", [{"upstream": "api"}, {"secret": SECRET[::-1]}])
