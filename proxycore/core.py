@@ -19,7 +19,7 @@ from math import inf
 from typing import Any, TypeVar
 
 from proxycore.composition.admission import Admission
-from proxycore.composition.clients import ClientConnection, open_connection
+from proxycore.composition.clients import open_connection
 from proxycore.composition.dialer import Names
 from proxycore.composition.engine import Endpoint, Engine
 from proxycore.composition.filters import Filter
@@ -66,7 +66,6 @@ class Core:
         self._upstreams: dict[str, UpstreamState] = {}
         self._leaving: list[UpstreamState] = []
         self._names = Names(engine)
-        self._downstreams: dict[ConnId, ClientConnection] = {}
         self._admission = Admission(engine)
         self._drain_clock = Timer(engine.timers, self._end_drain)
         self._effects_clock = Timer(engine.timers, _do_nothing)
@@ -116,7 +115,7 @@ class Core:
     def connection_lost(self, conn: ConnId, error: str | None, now: float) -> Sequence[Effect]:
         """The last fact of a connection: closed by us (None), or broken (`error`, an errno's name)."""
         self._engine.now = now
-        client = self._downstreams.pop(conn, None)
+        client = self._engine.clients.pop(conn, None)
         if client is not None:
             self._admission.leave(client.peer)
         endpoint = self._engine.endpoints.pop(conn, None)
@@ -141,7 +140,7 @@ class Core:
         if plan is None or who is None or not self._admission.admit(who):
             engine.effects.append(Abort(conn))
         else:
-            engine.endpoints[conn] = self._downstreams[conn] = open_connection(engine, conn, plan, who)
+            engine.hand_over(conn, open_connection(engine, conn, plan, who))
         return engine.collect()
 
     def accept_failed(self, listener: str, error: str, now: float) -> Sequence[Effect]:
@@ -213,7 +212,7 @@ class Core:
             if not plan.is_closing:
                 plan.is_closing = True
                 engine.effects.append(StopAccepting(plan.name))
-        for connection in list(self._downstreams.values()):
+        for connection in list(self._engine.clients.values()):
             connection.drain()
         for upstream in self._upstreams.values():
             upstream.close()
@@ -270,7 +269,7 @@ class Core:
         own += self._admission.is_waiting + self._names.armed_clocks
         own += sum(upstream.armed_clocks for upstream in self._upstreams.values())
         upstreams = [*self._upstreams.values(), *self._leaving]
-        return count(self._engine, self._downstreams.values(), upstreams, own_timers=own)
+        return count(self._engine, upstreams, own_timers=own)
 
     @property
     def is_drained(self) -> bool:
@@ -353,7 +352,7 @@ class Core:
             if name not in plan.listeners and not listener.is_closing:
                 listener.is_closing = True
                 engine.effects.append(StopAccepting(name))
-        for connection in list(self._downstreams.values()):
+        for connection in list(self._engine.clients.values()):
             connection.reconfigured(plan.listeners.get(connection.listener))
         if self._is_draining:
             for listener in plan.listeners.values():
@@ -364,7 +363,7 @@ class Core:
 
     def _end_drain(self) -> None:
         """The deadline of a drain: of everything, or of the listeners that a reload removed."""
-        for connection in list(self._downstreams.values()):
+        for connection in list(self._engine.clients.values()):
             if connection.is_draining:
                 connection.end_now()
 

@@ -17,6 +17,7 @@ from proxycore.words.ids import Address, CallId, ConnId, LookupId
 from proxycore.words.notices import Fault, Kind, Notice
 
 if TYPE_CHECKING:
+    from proxycore.composition.clients import ClientConnection
     from proxycore.composition.exchange import Exchange
     from proxycore.composition.plan import Plan
     from proxycore.composition.wire import Wire
@@ -25,6 +26,12 @@ NOTICES_KEPT = 10_000
 """Notices that wait for `take_notices`. An observer that is this far behind loses the oldest, counted."""
 
 NO_EFFECTS: tuple[Effect, ...] = ()
+
+
+class Flushed(Protocol):
+    """Whoever has something to send at the end of a fact: it puts itself into `Engine.dirty`."""
+
+    def flush(self) -> None: ...
 
 
 class Endpoint(Protocol):
@@ -59,6 +66,7 @@ class Engine:
         "_minted",
         "_notices",
         "calls",
+        "clients",
         "dialled",
         "dirty",
         "effects",
@@ -93,8 +101,9 @@ class Engine:
         self.timers = Timers()
         self.effects: list[Effect] = []
         self.sends: list[Effect] = []
-        self.dirty: list[Wire] = []
+        self.dirty: list[Flushed] = []
         self.endpoints: dict[ConnId, Endpoint] = {}
+        self.clients: dict[ConnId, ClientConnection] = {}
         self.dialled: dict[ConnId, Dialled] = {}
         self.lookups: dict[LookupId, Answered] = {}
         self.calls: dict[CallId, Answered] = {}
@@ -117,21 +126,27 @@ class Engine:
         self._minted += 1
         return self._minted
 
+    def hand_over(self, conn: ConnId, client: ClientConnection) -> None:
+        """From now on, `client` is told the facts of this connection: it is known now what is spoken there."""
+        self.endpoints[conn] = self.clients[conn] = client
+
     def collect(self) -> list[Effect] | tuple[Effect, ...]:
         """The effects of the fact: first what was written, joined into as few sends as is worth it, then the rest.
 
         Each send is tried before anything that makes another fact arise (a close, a dial): so a refusal of the
         kernel is the first thing to be told, and `settle` can count on that.
         """
-        for wire in self.dirty:
-            wire.flush()
+        if self.dirty:
+            # It may grow while it is walked: a connection of many streams writes to its wire here.
+            for flushed in self.dirty:
+                flushed.flush()
+            self.dirty = []
         sends, effects = self.sends, self.effects
         if not sends:
             if not effects:
                 return NO_EFFECTS
             self.effects = []
             return effects
-        self.dirty = []
         self.sends = []
         if effects:
             self.effects = []

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from proxycore.composition.clients import ClientConnection
     from proxycore.composition.engine import Engine
     from proxycore.composition.upstreams import UpstreamState
 
@@ -40,11 +39,10 @@ class Ledger:
         return ", ".join(held) or "nothing"
 
 
-def count(
-    engine: Engine, downstreams: Collection[ClientConnection], upstreams: Iterable[UpstreamState], *, own_timers: int
-) -> Ledger:
+def count(engine: Engine, upstreams: Iterable[UpstreamState], *, own_timers: int) -> Ledger:
     """Walk the tables: slow, and true. `own_timers` are those that belong to the core itself."""
     endpoints = engine.endpoints.values()
+    downstreams = engine.clients.values()
     groups = list(upstreams)
     exchanges = engine.exchanges.values()
     return Ledger(
