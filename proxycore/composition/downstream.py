@@ -9,8 +9,7 @@ pipelined requests take no more stack than one. Nor do they take all the time: a
 them, or when their answers fill the buffer, it goes on in a later fact, and others have their turn.
 
 Each wait has its clock: `request_head` is absolute, from the first byte to the end of the head, so
-that dripping bytes buys no time; `request_body` runs between two reads, and beside it
-`limits.minimum_rate` over the whole content; neither runs while we are the ones who don't read.
+that dripping bytes buys no time; content has its `Pace`.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from proxycore.composition.exchange import Exchange
+from proxycore.composition.pace import Pace
 from proxycore.composition.tables import DOWNSTREAM
 from proxycore.composition.tunnel import Tunnel
 from proxycore.composition.wire import Wire
@@ -52,8 +52,6 @@ class DownstreamConnection:
 
     __slots__ = (
         "_advancing",
-        "_body_received",
-        "_body_since",
         "_chunked",
         "_clock",
         "_discarded",
@@ -61,9 +59,9 @@ class DownstreamConnection:
         "_engine",
         "_exchange",
         "_half_closed",
-        "_held_since",
         "_left",
         "_listener",
+        "_pace",
         "_persistent",
         "_reader",
         "_reading_body",
@@ -100,9 +98,7 @@ class DownstreamConnection:
         self._half_closed = False
         self._served = 0
         self._discarded = 0
-        self._body_since = 0.0
-        self._body_received = 0
-        self._held_since: float | None = None
+        self._pace: Pace | None = None
         self._since = engine.now
         self.is_draining = False
 
@@ -204,8 +200,8 @@ class DownstreamConnection:
                         break
                     assert isinstance(event, RequestHead)
                     self._begin(event)
-                elif self._reading_body:
-                    if not self._read_body(self._exchange):
+                elif self._pace is not None:
+                    if not self._read_body(self._exchange, self._pace):
                         break
                 else:
                     if reader.buffered >= self._engine.plan.limits.buffer:
@@ -249,38 +245,28 @@ class DownstreamConnection:
         )
         self._exchange = exchange = Exchange(engine, self, head, plan)
         if exchange.content is not None:
-            self._clock.clear()
             self._reading_body = True
-            self._body_since = engine.now
-            self._body_received = 0
+            self._pace = Pace(engine, exchange, self._clock)
         exchange.begin()
 
-    def _read_body(self, exchange: Exchange) -> bool:
+    def _read_body(self, exchange: Exchange, pace: Pace) -> bool:
         """Take one piece of content. False: no more for now."""
         event = self._reader.next_event()
         if event is None:
             if not self.wire.is_gated:
-                self._clock.set(self._engine.now + exchange.timeouts.request_body)
+                pace.wait()
             return False
         if isinstance(event, bytes):
-            self._body_received += len(event)
+            pace.received(len(event))
             exchange.request_data(event)
-            if self._exchange is exchange and self._is_too_slow(exchange):
+            if self._exchange is exchange and not self.wire.is_gated and pace.is_too_slow:
                 exchange.request_timed_out("request_body")
         elif isinstance(event, End):
             self._reading_body = False
-            self._clock.clear()
+            self._pace = None
+            pace.end()
             exchange.request_end(event.trailers)
         return True
-
-    def _is_too_slow(self, exchange: Exchange) -> bool:
-        """Whether the content came slower than `limits.minimum_rate`, after a grace of `timeouts.request_body`."""
-        if self.wire.is_gated:
-            return False
-        elapsed = self._engine.now - self._body_since
-        if elapsed <= exchange.timeouts.request_body:
-            return False
-        return self._body_received < elapsed * self._engine.plan.minimum_body_rate
 
     def _refused(self, refused: Refused) -> None:
         """What came is no request: answer, and read on nowhere (waitress, CVE-2024-49768)."""
@@ -354,7 +340,7 @@ class DownstreamConnection:
 
     def exchange_ended(self, complete: bool) -> None:
         exchange = self._exchange
-        self._exchange = None
+        self._exchange = self._pace = None
         if exchange is None or self.state in ("closing", "lost"):
             return
         if self.state == "tunnel":
@@ -375,23 +361,18 @@ class DownstreamConnection:
             self._close()
 
     def hold_request(self) -> None:
-        if self._held_since is None:
-            self._held_since = self._engine.now
-            self._clock.clear()
-            self.wire.shut(HELD)
+        if self._pace is not None:
+            self._pace.hold()
+        self.wire.shut(HELD)
 
     def release_request(self) -> None:
-        if self._held_since is None:
-            return
-        self._body_since += self._engine.now - self._held_since
-        self._held_since = None
+        if self._pace is not None:
+            self._pace.release()
         self.wire.open(HELD)
-        if self._reading_body and self._exchange is not None:
-            self._clock.set(self._engine.now + self._exchange.timeouts.request_body)
 
     def _let_go(self) -> None:
         """Whatever the exchange wanted of the client's reading is over."""
-        self._held_since = None
+        self._pace = None
         self.wire.open(BUFFER | HELD)
 
     def start_tunnel(self, head: ResponseHead) -> None:

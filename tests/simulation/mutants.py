@@ -175,8 +175,8 @@ MUTANTS = (
     Mutant(
         "a client whose request filled the buffer is read no more",
         "composition.downstream",
-        "        self._held_since = None\n        self.wire.open(BUFFER | HELD)",
-        "        self._held_since = None\n        self.wire.open(BUFFER)",
+        "        self._pace = None\n        self.wire.open(BUFFER | HELD)",
+        "        self._pace = None\n        self.wire.open(BUFFER)",
         ("verdicts", "gates"),
         seed=7,
     ),
