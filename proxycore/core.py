@@ -328,9 +328,9 @@ class Core:
         for name, upstream in config.upstreams.items():
             state = self._upstreams.get(name)
             if state is None:
-                self._upstreams[name] = UpstreamState(engine, name, upstream, self._names)
+                self._upstreams[name] = UpstreamState(engine, name, upstream, self._names, plan.affinities.get(name))
             else:
-                state.reconfigure(upstream)
+                state.reconfigure(upstream, plan.affinities.get(name))
         for name in [name for name in self._upstreams if name not in config.upstreams]:
             gone = self._upstreams.pop(name)
             gone.close()

@@ -325,6 +325,9 @@ class Exchange:
                 route.request_edits.apply(head.headers, self)
             if route.chain.on_upstream_request:
                 phases.change_outbound(self, head)
+            affinity = lease.server.upstream.affinity
+            if affinity is not None:
+                affinity.hide(head.headers)
             self.state = EXCHANGE[self.state]["send"]
             lease.send_request(head)
             if self.content is not None:
@@ -470,6 +473,12 @@ class Exchange:
             if instead is not None:
                 self._stop()
                 return answers.send(self._engine, self, instead, FAULT if instead is FAILED else COMPLETED)
+        server = attempts.lease.server
+        affinity = server.upstream.affinity
+        if affinity is not None:
+            # After all that may store the response: the cookie is this client's alone.
+            is_secure = self.request.scheme == b"https"
+            affinity.bind(self.request.headers, head.headers, server.name, is_secure=is_secure)
         try:
             self.downstream.send_head(head)
         except ValueError:

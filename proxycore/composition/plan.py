@@ -16,6 +16,7 @@ from proxycore.config.materials import Materials
 from proxycore.mechanisms.http1.codec import CodecMissing, choose
 from proxycore.mechanisms.http1.reader import RequestReader, ResponseReader
 from proxycore.policies.addresses import AddressSet
+from proxycore.policies.affinity import StickyCookie
 from proxycore.policies.dates import http_date
 from proxycore.policies.forwarding import Peer
 from proxycore.policies.local_responses import compile_answer
@@ -52,6 +53,20 @@ def _table(config: Config) -> RouteTable:
     except ValueError as error:
         # A path that no request can have, or that could be read in two ways: the policy knows, the model doesn't.
         raise ConfigError([Problem("configuration", None, "routes", str(error))]) from None
+
+
+def _affinities(config: Config, materials: Materials) -> dict[str, StickyCookie]:
+    """The cookies of upstreams whose sessions stay with their server."""
+    made: dict[str, StickyCookie] = {}
+    for name, upstream in config.upstreams.items():
+        if upstream.sticky is not None:
+            try:
+                secret = materials.sticky_secrets.get(upstream.sticky.secret_file, b"")
+                made[name] = StickyCookie(name, upstream.sticky, secret)
+            except ValueError as error:
+                place = f"upstreams.{name}.sticky.secret_file"
+                raise ConfigError([Problem("configuration", None, place, str(error))]) from None
+    return made
 
 
 class RoutePlan:
@@ -99,6 +114,7 @@ class Plan:
         "_date_second",
         "_routes",
         "_table",
+        "affinities",
         "chain",
         "config",
         "error_pages",
@@ -125,6 +141,7 @@ class Plan:
         self.chain = Chain(filters)
         self.listeners = {listener.name: ListenerPlan(listener) for listener in config.listeners}
         self.unrouted = RoutePlan(self, None, self.chain)
+        self.affinities = _affinities(config, materials)
         self.upstreams: Mapping[str, UpstreamState] = {}
         self.trace: Trace | None = None
         self._table = _table(config)

@@ -50,9 +50,8 @@ def _listener(listener: Listener) -> Iterator[str]:
 
 def _upstream(upstream: Upstream) -> Iterator[str]:
     place = f"upstreams.{upstream.name}"
-    for key in ("health_check", "sticky"):
-        if getattr(upstream, key) is not None:
-            yield f"{place}.{key}"
+    if upstream.health_check is not None:
+        yield f"{place}.health_check"
     if upstream.wait_until_up:
         yield f"{place}.wait_until_up"
     for server in upstream.servers:

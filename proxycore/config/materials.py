@@ -22,8 +22,10 @@ def _nothing() -> Mapping[Any, Any]:
 class Materials:
     """Contents by what names them in the configuration.
 
-    `error_pages` are HTML documents by status; `networks` the lists that `access` names, by file.
+    `error_pages` are HTML documents by status; `networks` the lists that `access` names, by file; `sticky_secrets` what
+    cookies of `sticky` are signed with, by file.
     """
 
     error_pages: Mapping[int, bytes] = field(default_factory=_nothing)
     networks: Mapping[str, Networks] = field(default_factory=_nothing)
+    sticky_secrets: Mapping[str, bytes] = field(default_factory=_nothing)

@@ -150,6 +150,13 @@ def read_materials(config: Config, files: Files, source: str, problems: list[Pro
             status: contents.read(path, f"error_pages.{status}", bytes) for status, path in config.error_pages.items()
         },
         networks=_networks(config, contents),
+        sticky_secrets={
+            upstream.sticky.secret_file: contents.read(
+                upstream.sticky.secret_file, f"upstreams.{name}.sticky.secret_file", bytes.strip
+            )
+            for name, upstream in config.upstreams.items()
+            if upstream.sticky is not None
+        },
     )
 
 
