@@ -56,6 +56,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from proxycore.sockets.heap import keep_freed_memory
 from proxycore.sockets.machine import Machine
 from proxycore.sockets.naming import address_of, error_name, family_of
 from proxycore.sockets.readiness import FAILED, HUNG_UP, PEER_ENDED, READABLE, WRITABLE, readiness_set
@@ -122,6 +123,7 @@ class Driver:
         cancel: Callable[[LookupId | CallId], None],
         on_notices: Callable[[Sequence[Any]], None] | None = None,
     ) -> None:
+        keep_freed_memory()
         self._machine = machine
         self._clock = clock
         self._on_notices = on_notices
