@@ -174,6 +174,11 @@ class Exchange:
         return self._engine.now
 
     @property
+    def wall(self) -> float:
+        """The time of day, in seconds since 1970."""
+        return self._engine.wall
+
+    @property
     def elapsed(self) -> float:
         """Seconds since then."""
         return self._engine.now - self.began
@@ -471,6 +476,9 @@ class Exchange:
         if self.route.changes_responses:
             instead = phases.change_response(self._engine, self, head)
             if instead is not None:
+                if not head.has_content and self.attempts is not None:
+                    # Nothing of it follows (a 304, mostly): it ends by itself, and its connection is kept.
+                    self.attempts.take_lease()
                 self._stop()
                 return answers.send(self._engine, self, instead, FAULT if instead is FAILED else COMPLETED)
         server = attempts.lease.server

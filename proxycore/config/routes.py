@@ -267,6 +267,9 @@ class RouteCache(Section):
         ListOf(forms.VARIABLE, least=1), "What tells responses apart.", default=("scheme", "host", "path", "query")
     )
     lock: Switch = setting(Flag(), "One request to the origin for many clients that wait.", default=True)
+    lock_timeout: Seconds = setting(
+        Duration(), "How long one waits for the answer to another's request, before it asks for itself.", default="5s"
+    )
     stale_if_error: Seconds = setting(
         Duration(off=0.0), "How long beyond its time a response serves while the origin fails.", default="off"
     )

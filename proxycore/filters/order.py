@@ -8,6 +8,7 @@
     rate limits           by who the client is
     concurrency limits
     -- the user's own filters --
+    cache                 after those who may change what is asked, or of whom
     compression           behind the cache, so that what is stored is coded already
 
 The user's filters come between the two groups: after those that decide who may come in, so that they can rely
@@ -24,11 +25,15 @@ from proxycore.config import Config, ConfigError, Problem, RateLimit, Route
 from proxycore.config.materials import Materials
 from proxycore.filters.access import AccessFilter
 from proxycore.filters.browsers import CorsFilter, CsrfFilter, ResponseFieldsFilter
+from proxycore.filters.cache import CacheFilter
 from proxycore.filters.compress import CompressFilter
+from proxycore.filters.filling import SharedCache
 from proxycore.filters.limits import ConcurrencyLimitFilter, RateLimitFilter
 from proxycore.mechanisms.codings import CodingMissing
 from proxycore.policies.access import AccessList
 from proxycore.policies.addresses import AddressSet
+from proxycore.policies.caching.invalidation import Purge
+from proxycore.policies.compression import Offer
 from proxycore.policies.cors import CorsPolicy, CsrfPolicy
 from proxycore.policies.limits import ConcurrencyTable, RateTable
 from proxycore.policies.reversal import Reversal
@@ -46,6 +51,7 @@ class OwnFilters:
 
     def __init__(self, entropy: Callable[[int], bytes]) -> None:
         self._entropy = entropy
+        self._caches: dict[str, SharedCache] = {}
         self._rates: dict[str, RateTable] = {}
         self._concurrency: dict[str, ConcurrencyTable] = {}
 
@@ -64,9 +70,24 @@ class OwnFilters:
 
     def content(self, route: Route, config: Config, materials: Materials) -> Sequence[Filter]:
         """Those after the user's: what may answer in the origin's place, and how content is coded."""
-        return list(self._compression(route, config))
+        compression = list(self._compression(route, config))
+        return [*self._cache(route, config, compression[0].offer if compression else None), *compression]
 
-    def _compression(self, route: Route, config: Config) -> Iterator[Filter]:
+    def _cache(self, route: Route, config: Config, offer: Offer | None) -> Iterator[Filter]:
+        if route.cache is None:
+            return
+        name = route.cache.store
+        shared = self._caches.get(name)
+        if shared is None:
+            shared = self._caches[name] = SharedCache(config.caches[name])
+        shared.configure(config.caches[name])
+        yield CacheFilter(route.cache, shared, route.name, offer)
+
+    def purge(self, purge: Purge) -> int:
+        """Carry out an operator's purge, in every cache; how many responses went."""
+        return sum(shared.purge(purge) for shared in self._caches.values())
+
+    def _compression(self, route: Route, config: Config) -> Iterator[CompressFilter]:
         if not route.compress:
             return
         try:

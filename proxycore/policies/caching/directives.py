@@ -25,6 +25,7 @@ _SF_ITEM = (
     rb'(-?[0-9]{1,15}(?:\.[0-9]{1,3})?|"(?:[ !#-\[\]-~]|\\["\\])*+"|[A-Za-z*][!#$%&\'*+\-.^_`|~0-9A-Za-z:/]*|\?[01])'
 )
 _SF_MEMBER = re.compile(_SF_KEY + rb"(?:=" + _SF_ITEM + rb")?(?:;[ ]*" + _SF_KEY + rb"(?:=" + _SF_ITEM + rb")?)*")
+_NUMBERS = frozenset((b"max-age", b"s-maxage", b"stale-while-revalidate", b"stale-if-error"))
 _SF_COMMA = re.compile(rb"[ \t]*,[ \t]*")
 
 
@@ -119,6 +120,8 @@ def _parse_dictionary(text: bytes) -> dict[bytes, bytes | None] | None:
         if member is None:
             return None
         name, item = member[1], member[2]
+        if name in _NUMBERS and not (item or b"").isdigit():
+            return None
         values.pop(name, None)
         if item != b"?0":  # false: as if it weren't there
             values[name] = None if item is None or item == b"?1" else _unquoted(item)

@@ -77,7 +77,7 @@ class Store:
     def put(self, response: StoredResponse) -> bool:
         """Keep a response, in the place of the one for the same requests. False: it is too large."""
         self.remove(response)
-        if response.length > self.object_max or not self._kept.add(response):
+        if len(response.content) > self.object_max or not self._kept.add(response):
             return False
         variants = self._by_key.setdefault(response.key, [])
         if len(variants) >= VARIANTS_MAX:

@@ -15,27 +15,23 @@ OVERHEAD: Final = 1600
 FIELD_OVERHEAD: Final = 170
 """Bytes that a field takes beside its texts: a tuple and two bytes objects."""
 
-PIECE_OVERHEAD: Final = 48
-"""Bytes that a piece of content takes beside what it holds."""
-
 
 class StoredResponse:
     """One response to a GET, whole. It never changes: an update makes another.
 
-    `pieces` are its content and `length` the bytes in them; `head.length` says the same. `received_at` is the core's
-    clock, `made_at` wall time by its Date; `initial_age` are the seconds that it was old when it was received.
+    `head.length` is that of `content`. `received_at` is the core's clock, `made_at` wall time by its Date;
+    `initial_age` are the seconds that it was old when it was received.
     """
 
     __slots__ = (
+        "content",
         "cost",
         "fingerprint",
         "freshness",
         "head",
         "initial_age",
         "key",
-        "length",
         "made_at",
-        "pieces",
         "received_at",
         "tags",
         "url",
@@ -49,7 +45,7 @@ class StoredResponse:
         url: bytes,
         vary: Vary,
         head: ResponseHead,
-        pieces: tuple[bytes, ...],
+        content: bytes,
         freshness: Freshness,
         *,
         received_at: float,
@@ -61,8 +57,7 @@ class StoredResponse:
         self.url = url
         self.vary = vary
         self.head = head
-        self.pieces = pieces
-        self.length = sum(map(len, pieces))
+        self.content = content
         self.freshness = freshness
         self.received_at = received_at
         self.initial_age = initial_age
@@ -70,11 +65,29 @@ class StoredResponse:
         self.tags = tags
         self.uses = 0
         self.fingerprint = fingerprint_of(key, vary)
-        self.cost = cost_of(key, url, vary, head.headers, self.length, len(pieces), tags)
+        self.cost = cost_of(key, url, vary, head.headers, len(content), tags)
 
     def age(self, now: float) -> float:
         """Seconds since it was made, as far as anybody knows (RFC 9111 section 4.2.3)."""
         return self.initial_age + now - self.received_at
+
+    def with_content(self, content: bytes) -> StoredResponse:
+        """The same with `content`, and a head that says how long it is."""
+        head = self.head.copy()
+        head.length = len(content)
+        head.has_content = head.length > 0
+        return StoredResponse(
+            self.key,
+            self.url,
+            self.vary,
+            head,
+            content,
+            self.freshness,
+            received_at=self.received_at,
+            initial_age=self.initial_age,
+            made_at=self.made_at,
+            tags=self.tags,
+        )
 
     def with_head(
         self, head: ResponseHead, freshness: Freshness, *, received_at: float, initial_age: float, made_at: float
@@ -85,7 +98,7 @@ class StoredResponse:
             self.url,
             self.vary,
             head,
-            self.pieces,
+            self.content,
             freshness,
             received_at=received_at,
             initial_age=initial_age,
@@ -94,7 +107,7 @@ class StoredResponse:
         )
 
     def __repr__(self) -> str:
-        return f"StoredResponse({self.url!r}, {self.head.status}, {self.length} bytes, {self.freshness!r})"
+        return f"StoredResponse({self.url!r}, {self.head.status}, {len(self.content)} bytes, {self.freshness!r})"
 
 
 def fingerprint_of(key: bytes, vary: Vary) -> bytes:
@@ -111,10 +124,9 @@ def cost_of(
     vary: Vary,
     headers: Headers,
     length: int,
-    pieces: int,
     tags: frozenset[bytes],
 ) -> int:
     """Bytes of memory that a response takes in the store, a little more rather than less."""
     texts = [*headers.fields, *((name, value or b"") for name, value in vary), *((tag, b"") for tag in tags)]
     fields = sum(len(name) + len(value) for name, value in texts) + len(texts) * FIELD_OVERHEAD
-    return OVERHEAD + len(key) + len(url) + fields + length + pieces * PIECE_OVERHEAD
+    return OVERHEAD + len(key) + len(url) + fields + length

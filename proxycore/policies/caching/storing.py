@@ -61,9 +61,18 @@ def request_refusal(request: RequestHead, directives: Directives) -> str | None:
 
 
 def response_refusal(
-    request: RequestHead, head: ResponseHead, directives: Directives, freshness: Freshness, rules: StoringRules
+    request: RequestHead,
+    head: ResponseHead,
+    directives: Directives,
+    freshness: Freshness,
+    rules: StoringRules,
+    *,
+    is_authorized: bool,
 ) -> str | None:
-    """Why this response to a GET that may be stored must not be."""
+    """Why this response to a GET that may be stored must not be.
+
+    `is_authorized` says that whoever asked proved who they are, be it to the origin or to us.
+    """
     status = head.status
     if status < 200 or status in _NEVER_STORED_STATUSES:
         return "status"
@@ -75,7 +84,7 @@ def response_refusal(
         return "no-store"
     if directives.is_whole(b"private"):
         return "private"
-    if b"authorization" in request.headers and not _may_share_authorized(directives, rules):
+    if is_authorized and not _may_share_authorized(directives, rules):
         return "authorization"
     if b"set-cookie" in head.headers and not freshness.is_shared:
         return "set-cookie"

@@ -78,8 +78,10 @@ def test_pragma_counts_without_cache_control_only() -> None:
         (b"MAX-AGE=60", 5),  # no Dictionary: ignored, so that Cache-Control decides
         (b"max-age=60,", 5),
         (b"max-age =60", 5),
+        (b'max-age="60"', 5),
+        (b"max-age=60, &&&", 5),
         (b"", 5),
-        (b"max-age=?0", 5),  # nothing is left of it
+        (b"no-store=?0", 5),  # nothing is left of it
     ],
 )
 def test_the_targeted_field_counts_where_it_can_be_read(targeted: bytes, seconds: int) -> None:

@@ -33,7 +33,10 @@ def refusal(
     headers = Headers(list(fields))
     directives = response_directives(headers)
     freshness = freshness_of(status, headers, directives, wall=WALL, valid=rules.valid)
-    return response_refusal(request or get(), ResponseHead(status, headers), directives, freshness, rules)
+    request = request or get()
+    is_authorized = b"authorization" in request.headers
+    head = ResponseHead(status, headers)
+    return response_refusal(request, head, directives, freshness, rules, is_authorized=is_authorized)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,392 @@
+"""A shared cache in front of a route's upstream: the key `cache` of a route, and `[caches]`.
+
+Theory of operation. `on_route` looks into the store. A response that may serve is the answer. Otherwise the origin
+is asked, and `Lookup` remembers what for: nothing is stored, or what is has to be validated. Whoever asks first for
+a key leads a `Flight`, and others wait for it (at most `lock_timeout`), then look again; after an answer that was
+for the leader alone each asks for itself.
+
+The request goes out (`on_upstream_request`) without what would change the answer behind the key's back, and with
+our conditions where something is validated. The answer (`on_content`) is a 304 that renews what is stored, a failure
+that a stale response covers for, or another response, which is stored as its content passes (`on_response_data`) if
+nothing is against it, under the fields that its Vary names.
+
+All that is decided, is decided by `policies.caching`; here is when, and what becomes of the exchange.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from proxycore.composition.exchange import Exchange
+from proxycore.composition.filters import Filter, Reject, Respond, Verdict, Wait
+from proxycore.config import RouteCache
+from proxycore.filters.filling import Fill, Flight, SharedCache, response_of
+from proxycore.policies.caching.cache_status import Forwarded, forwarded_status, hit_status
+from proxycore.policies.caching.directives import Directives, request_directives, response_directives
+from proxycore.policies.caching.freshness import freshness_of, initial_age, made_at
+from proxycore.policies.caching.invalidation import invalidated_urls, tags_of
+from proxycore.policies.caching.keys import UNKEYED, compile_key, keyed_authority, url_of, vary_names, vary_of
+from proxycore.policies.caching.ranges import UNSATISFIABLE, asked_span
+from proxycore.policies.caching.ranges import partial as partial_head
+from proxycore.policies.caching.reuse import may_serve_on_error, use_of
+from proxycore.policies.caching.stored import StoredResponse
+from proxycore.policies.caching.storing import StoringRules, request_refusal, response_refusal, stored_fields
+from proxycore.policies.caching.validators import (
+    can_be_validated,
+    is_about,
+    is_conditional,
+    is_not_modified,
+    not_modified,
+    revalidation_fields,
+    updated,
+)
+from proxycore.policies.compression import Offer
+from proxycore.policies.conditions import NO, Subject, compile_match
+from proxycore.words.errors import Outcome
+from proxycore.words.messages import Headers, RequestHead, ResponseHead
+
+_NAME = b"proxycore"
+_NOT_STORED = Reject(504, "Nothing that is stored can answer this request.", rule="only-if-cached")
+
+
+class Lookup:
+    """What one request found in the store, and what its way to the origin is for.
+
+    Without a `key` the store is not used for it. `stored` is what may be validated, or stand in for a failure.
+    `alone` says that it waits for nobody (any more).
+    """
+
+    __slots__ = ("alone", "asked", "fill", "flight", "key", "since", "stored", "why")
+
+    def __init__(self, key: bytes | None, asked: Directives, why: Forwarded, since: float) -> None:
+        self.key = key
+        self.asked = asked
+        self.why: Forwarded = why
+        self.since = since
+        self.stored: StoredResponse | None = None
+        self.flight: Flight | None = None
+        self.fill: Fill | None = None
+        self.alone = False
+
+
+class CacheFilter(Filter):
+    """`offer` is what the route compresses, if it does: what is stored is coded already."""
+
+    def __init__(self, cache: RouteCache, shared: SharedCache, route: str, offer: Offer | None) -> None:
+        self._shared = shared
+        self._store = shared.store
+        self._rules = StoringRules(cache)
+        self._key = compile_key(cache.key, route)
+        self._bypass = compile_match(cache.bypass) if cache.bypass is not None else None
+        self._locks = cache.lock
+        self._lock_timeout = cache.lock_timeout
+        self._offer = offer
+
+    # ---- a request
+
+    def on_route(self, exchange: Exchange) -> Verdict | None:
+        request = exchange.request
+        asked = request_directives(request.headers)
+        lookup = exchange.local(self)["lookup"] = self._begin(exchange, request, asked)
+        return None if lookup.key is None else self._look(exchange, lookup)
+
+    def _begin(self, exchange: Exchange, request: RequestHead, asked: Directives) -> Lookup:
+        refusal = request_refusal(request, asked)
+        if refusal is not None:
+            return Lookup(None, asked, "method" if refusal == "method" else "request", exchange.now)
+        if self._bypass is not None and self._bypass.answer(self._subject(exchange)) != NO:
+            return Lookup(None, asked, "bypass", exchange.now)
+        key = self._key(exchange)
+        return Lookup(key, asked, "uri-miss" if key is not None else "request", exchange.now)
+
+    def _subject(self, exchange: Exchange) -> Subject:
+        assert exchange.path is not None
+        return Subject(exchange.request, exchange.path, exchange.listener, exchange.client.ip)
+
+    def _look(self, exchange: Exchange, lookup: Lookup) -> Verdict | None:
+        """Answer from the store, wait, or let the request go to the origin."""
+        assert lookup.key is not None
+        stored = self._store.find(lookup.key, self._selecting(exchange.request))
+        if stored is not None:
+            use = use_of(stored.freshness, stored.age(exchange.now), lookup.asked)
+            if use == "serve" or (use == "serve-and-renew" and lookup.key in self._shared.flights):
+                self._tell(exchange, "hit", stored)
+                return self._answer(exchange, stored)
+            lookup.stored = stored
+            lookup.why = "request" if stored.age(exchange.now) < stored.freshness.lifetime else "stale"
+        elif self._store.has(lookup.key):
+            lookup.why = "vary-miss"
+        self._tell(exchange, lookup.why, stored)
+        if b"only-if-cached" in lookup.asked:
+            return _NOT_STORED
+        return self._lead_or_wait(exchange, lookup)
+
+    def _selecting(self, request: RequestHead) -> RequestHead:
+        """The request by which a variant is selected: of what it accepts, the coding that we would choose counts."""
+        if self._offer is None:
+            return request
+        headers = request.headers.copy()
+        coding = self._offer.choose(headers)
+        headers.remove(b"accept-encoding")
+        if coding is not None:
+            headers.add(b"accept-encoding", coding.encode())
+        return RequestHead(request.method, request.target, request.authority, headers)
+
+    def _tell(self, exchange: Exchange, verdict: str, stored: StoredResponse | None) -> None:
+        if exchange.trace is not None:
+            exchange.trace.add("cache", verdict, "" if stored is None else stored.url.decode("ascii"))
+
+    def _lead_or_wait(self, exchange: Exchange, lookup: Lookup) -> Verdict | None:
+        assert lookup.key is not None
+        if not self._locks or lookup.alone:
+            return None
+        flight = self._shared.flights.get(lookup.key)
+        if flight is None:
+            if self._may_lead(exchange, lookup):
+                lookup.flight = self._shared.flights[lookup.key] = Flight()
+            return None
+        seconds = lookup.since + self._lock_timeout - exchange.now
+        if seconds <= 0:
+            return None
+        return Wait(flight.signal, seconds, partial(self._woken, lookup, flight))
+
+    def _may_lead(self, exchange: Exchange, lookup: Lookup) -> bool:
+        """Whether others may hope for the answer to this request: it will be whole, and of use to them."""
+        request = exchange.request
+        if request.method != b"GET" or self._shared.is_unshared(lookup.key or b"", exchange.now):
+            return False
+        return self._validates(lookup) is not None or not is_conditional(request)
+
+    def _woken(self, lookup: Lookup, flight: Flight, exchange: Exchange, fired: bool) -> Verdict | None:
+        if not fired and (flight.is_unshared or exchange.now >= lookup.since + self._lock_timeout):
+            lookup.alone = True
+        return self._look(exchange, lookup)
+
+    @staticmethod
+    def _validates(lookup: Lookup) -> StoredResponse | None:
+        """What the origin is asked about."""
+        stored = lookup.stored
+        return stored if stored is not None and can_be_validated(stored.head.headers) else None
+
+    # ---- on its way to the origin
+
+    def on_upstream_request(self, exchange: Exchange, outbound: RequestHead) -> None:
+        lookup: Lookup | None = exchange.local(self).get("lookup")
+        if lookup is None or lookup.key is None:
+            return
+        request = exchange.request
+        behind_the_key = {field for field in request.headers.fields if field[0] in UNKEYED}
+        fields = [field for field in outbound.headers.fields if field not in behind_the_key]
+        authority = keyed_authority(request)
+        told = (b"x-forwarded-host", request.authority)
+        outbound.headers.fields = [(told[0], authority) if field == told else field for field in fields]
+        if outbound.authority == request.authority:
+            outbound.authority = authority
+        if self._offer is not None:
+            coding = self._offer.choose(request.headers)
+            outbound.headers.set(b"accept-encoding", b"identity" if coding is None else coding.encode())
+        stored = self._validates(lookup)
+        if stored is not None and request.method == b"GET":
+            outbound.headers.fields = revalidation_fields(outbound.headers.fields, stored.head.headers)
+
+    # ---- a response
+
+    def on_content(self, exchange: Exchange, head: ResponseHead) -> Respond | None:
+        lookup: Lookup | None = exchange.local(self).get("lookup")
+        if lookup is None:
+            return None
+        for url in invalidated_urls(exchange.request, head):
+            self._store.invalidate(url)
+        if lookup.key is None:
+            head.headers.add(b"cache-status", forwarded_status(_NAME, lookup.why, status=head.status, stored=False))
+            return None
+        stored = lookup.stored
+        if stored is not None and exchange.request.method == b"GET":
+            if head.status == 304 and self._validates(lookup) is not None:
+                return self._still_holds(exchange, lookup, stored, head)
+            if head.status >= 500 and self._covers(exchange, lookup, stored):
+                return self._answer(exchange, stored, b"%b; fwd=stale; fwd-status=%d" % (_NAME, head.status))
+        refusal = self._take_in(exchange, lookup, head)
+        value = forwarded_status(_NAME, lookup.why, status=head.status, stored=refusal is None, detail=refusal)
+        head.headers.add(b"cache-status", value)
+        return None
+
+    def _take_in(self, exchange: Exchange, lookup: Lookup, head: ResponseHead) -> str | None:
+        """Begin to store a response, or say why not."""
+        assert lookup.key is not None
+        if exchange.request.method == b"HEAD":
+            self._learn_from_head(exchange, lookup, head)
+            return "head"
+        refusal = self._begin_fill(exchange, lookup, head)
+        if refusal is not None:
+            if lookup.stored is not None and head.status < 500:
+                self._store.remove(lookup.stored)  # the origin has said something newer, which we mustn't keep
+            self._shared.note_unshared(lookup.key, exchange.now)
+            self._land(lookup, stored=False, unshared=True)
+        elif not head.has_content:
+            self._complete(lookup)
+        return refusal
+
+    def _begin_fill(self, exchange: Exchange, lookup: Lookup, head: ResponseHead) -> str | None:
+        assert lookup.key is not None
+        request, headers, wall = exchange.request, head.headers, exchange.wall
+        directives = response_directives(headers)
+        freshness = freshness_of(
+            head.status,
+            headers,
+            directives,
+            wall=wall,
+            valid=self._rules.valid,
+            while_revalidating=self._rules.while_revalidating,
+            if_error=self._rules.if_error,
+        )
+        refusal = response_refusal(
+            request,
+            head,
+            directives,
+            freshness,
+            self._rules,
+            is_authorized=b"authorization" in request.headers or bool(exchange.user or exchange.tls_subject),
+        )
+        if refusal is not None:
+            return refusal
+        if head.length > self._store.object_max:
+            return "size"
+        if b"date" not in headers:
+            # RFC 9110 section 6.6.1: who keeps a response notes when it came.
+            headers.add(b"date", exchange.plan.http_date(wall))
+        names = vary_names(headers)
+        assert names is not None
+        delay = exchange.attempts.first_byte if exchange.attempts is not None else None
+        response = StoredResponse(
+            lookup.key,
+            url_of(request),
+            vary_of(names, self._selecting(request)),
+            ResponseHead(head.status, stored_fields(headers, directives), reason=head.reason),
+            b"",
+            freshness,
+            received_at=exchange.now,
+            initial_age=initial_age(headers, delay=delay or 0.0, wall=wall),
+            made_at=made_at(headers, wall),
+            tags=tags_of(headers),
+        )
+        lookup.fill = Fill(self._store, response)
+        return None
+
+    def _learn_from_head(self, exchange: Exchange, lookup: Lookup, head: ResponseHead) -> None:
+        """A HEAD's answer renews what is stored for GET, or tells that it is outdated (RFC 9111 section 4.3.5)."""
+        stored = lookup.stored
+        if stored is None or head.status != stored.head.status:
+            return
+        if is_about(head.headers, stored.head.headers) and head.length in (-1, -2, stored.head.length):
+            self._renew(exchange, stored, head)
+        else:
+            self._store.remove(stored)
+
+    def _still_holds(self, exchange: Exchange, lookup: Lookup, stored: StoredResponse, head: ResponseHead) -> Respond:
+        """The origin answered 304 to our question."""
+        if is_about(head.headers, stored.head.headers):
+            stored = self._renew(exchange, stored, head)
+        else:
+            self._store.remove(stored)
+        self._land(lookup, stored=True)
+        return self._answer(exchange, stored, b"%b; fwd=%b; fwd-status=304" % (_NAME, lookup.why.encode()))
+
+    def _renew(self, exchange: Exchange, stored: StoredResponse, head: ResponseHead) -> StoredResponse:
+        headers, wall = updated(stored.head.headers, head.headers), exchange.wall
+        if b"date" not in head.headers:
+            headers.set(b"date", exchange.plan.http_date(wall))
+        directives = response_directives(headers)
+        freshness = freshness_of(
+            stored.head.status,
+            headers,
+            directives,
+            wall=wall,
+            valid=self._rules.valid,
+            while_revalidating=self._rules.while_revalidating,
+            if_error=self._rules.if_error,
+        )
+        delay = exchange.attempts.first_byte if exchange.attempts is not None else None
+        renewed = stored.with_head(
+            response_of(stored, stored_fields(headers, directives)),
+            freshness,
+            received_at=exchange.now,
+            initial_age=initial_age(head.headers, delay=delay or 0.0, wall=wall),
+            made_at=made_at(headers, wall),
+        )
+        if b"no-store" in directives or directives.is_whole(b"private"):
+            self._store.remove(stored)
+        else:
+            self._store.put(renewed)
+        return renewed
+
+    def on_response(self, exchange: Exchange, head: ResponseHead) -> Respond | None:
+        """Our own apology for an origin that can't be reached: something stale may be better (RFC 5861 section 4)."""
+        if head.status < 500 or exchange.attempts is None or exchange.attempts.lease is not None:
+            return None
+        lookup: Lookup | None = exchange.local(self).get("lookup")
+        stored = None if lookup is None else lookup.stored
+        if lookup is None or stored is None or exchange.state != "answering":
+            return None
+        return self._answer(exchange, stored) if self._covers(exchange, lookup, stored) else None
+
+    @staticmethod
+    def _covers(exchange: Exchange, lookup: Lookup, stored: StoredResponse) -> bool:
+        """Whether what is stored may stand in for a failure of the origin, and is none itself."""
+        is_failure = stored.head.status >= 500
+        return not is_failure and may_serve_on_error(stored.freshness, stored.age(exchange.now), lookup.asked)
+
+    def on_response_data(self, exchange: Exchange, data: bytes, last: bool) -> bytes:
+        lookup: Lookup | None = exchange.local(self).get("lookup")
+        if lookup is not None and lookup.fill is not None:
+            if data and not lookup.fill.add(data):
+                lookup.fill = None
+                self._land(lookup, stored=False, unshared=True)
+            elif last:
+                self._complete(lookup)
+        return data
+
+    def on_finished(self, exchange: Exchange, outcome: Outcome) -> None:
+        lookup: Lookup | None = exchange.local(self).get("lookup")
+        if lookup is None:
+            return
+        if lookup.fill is not None:
+            lookup.fill.drop()
+            lookup.fill = None
+        self._land(lookup, stored=False)
+
+    def _complete(self, lookup: Lookup) -> None:
+        assert lookup.fill is not None
+        fill, lookup.fill = lookup.fill, None
+        stored = fill.complete()
+        self._land(lookup, stored=stored, unshared=not stored)
+
+    def _land(self, lookup: Lookup, *, stored: bool, unshared: bool = False) -> None:
+        """Let those go on who wait for what this request brings."""
+        if lookup.flight is not None and lookup.key is not None:
+            flight, lookup.flight = lookup.flight, None
+            flight.is_unshared = flight.is_unshared or unshared
+            self._shared.land(lookup.key, flight, stored=stored)
+
+    # ---- answers from the store
+
+    def _answer(self, exchange: Exchange, stored: StoredResponse, status: bytes | None = None) -> Respond:
+        """What this client gets of a stored response: all of it, a part, or that it has it already."""
+        age = stored.age(exchange.now)
+        if status is None:
+            status = hit_status(_NAME, stored.freshness.lifetime - age)
+        own = [(b"age", b"%d" % age), (b"cache-status", status)]
+        head = response_of(stored, Headers(stored.head.headers.fields + own))
+        request = exchange.request
+        if not is_conditional(request):
+            return Respond(head, stored.content)
+        wall = exchange.wall
+        received_wall = wall - (exchange.now - stored.received_at)
+        if head.status == 200 and is_not_modified(request, stored.head.headers, wall=wall, received_at=received_wall):
+            return Respond(not_modified(head))
+        size = len(stored.content)
+        span = asked_span(request, stored.head, size, wall=wall)
+        if span is None:
+            return Respond(head, stored.content)
+        content = b"" if span == UNSATISFIABLE else stored.content[span.first : span.end]
+        return Respond(partial_head(head, span, size), content)
