@@ -9,7 +9,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxycore.mechanisms.timers import Timer
-from proxycore.policies.retrying import ANSWERED, kind_of, may_resend, may_resend_stale
+from proxycore.policies.retrying import (
+    ANSWERED,
+    MOST_REFUSALS,
+    WAIT_STEP,
+    is_free,
+    kind_of,
+    may_resend,
+    may_resend_stale,
+    pause,
+    waits_until_up,
+)
 from proxycore.words.errors import Failure
 
 if TYPE_CHECKING:
@@ -26,17 +36,20 @@ class Attempts:
 
     `lease` is that of the try under way, `server` where it is or the last one was, `tried` the
     servers where one failed. `retries` counts tries beyond the first. `wants_fresh` says that the
-    next may not be on a kept connection. Seconds: `queued` in the queue of the last wait, None
-    without one; `connected` to dial, `first_byte` from the request sent to the response's head.
+    next may not be on a kept connection. Seconds: `pause` before it, `queued` in the queue of the
+    last wait, None without one; `connected` to dial, `first_byte` from the request sent to the response's head.
     """
 
     __slots__ = (
+        "_counted",
         "_failure",
+        "_pause_clock",
         "_queue_clock",
         "_waiting_since",
         "connected",
         "first_byte",
         "lease",
+        "pause",
         "queued",
         "retries",
         "server",
@@ -57,6 +70,9 @@ class Attempts:
         self.queued: float | None = None
         self.connected: float | None = None
         self.first_byte: float | None = None
+        self.pause = 0.0
+        self._counted = 0
+        self._pause_clock: Timer | None = None
         self._failure: Failure | None = None
         self._waiting_since = now
         self._queue_clock: Timer | None = None
@@ -96,11 +112,26 @@ class Attempts:
         if lease is not None and lease.is_reused and self._is_stale(exchange, failure):
             self.wants_fresh = True
             self._waiting_since = now
+            self.upstream.budget.resent()
             return True
         if self._may_resend(exchange, failure, now):
             self.again(failure, now)
             return True
         return False
+
+    def waits_until_up(self, exchange: Exchange, failure: Failure) -> bool:
+        """Whether the exchange waits for a server that is still to be started: after `pause`, `ask` again."""
+        if not waits_until_up(failure, exchange.elapsed, self.upstream.config.wait_until_up):
+            return False
+        self.tried = ()
+        self.pause = WAIT_STEP
+        return True
+
+    def wait_for_pause(self, engine: Engine, on_due: Callable[[], None]) -> None:
+        """Call `on_due` after the `pause`."""
+        self._pause_clock = Timer(engine.timers, on_due)
+        self._pause_clock.set(engine.now + self.pause)
+        self.pause = 0.0
 
     def replaces(self, exchange: Exchange, status: int, now: float) -> bool:
         """Whether another server is asked for a better answer than one with `status`; it is counted then."""
@@ -112,14 +143,23 @@ class Attempts:
         return False
 
     def again(self, failure: Failure, now: float) -> None:
-        """Count another try, elsewhere than where `failure` was if there is elsewhere."""
+        """Count another try, elsewhere than where `failure` was; where all were tried, on any after a `pause`."""
+        upstream = self.upstream
+        others = self._has_others()
         self.retries += 1
+        self._counted += not is_free(failure, others)
         self._failure = failure
         self._waiting_since = now
         if kind_of(failure) != "connect":
-            self.upstream.budget.resent()
-        if self.server is not None:
+            upstream.budget.resent()
+        if not others:
+            self.tried = ()
+            self.pause = pause(self._counted, True, upstream.random)
+        elif self.server is not None:
             self.tried = (*self.tried, self.server)
+
+    def _has_others(self) -> bool:
+        return self.retries < MOST_REFUSALS and self.upstream.has_another(self)
 
     def _is_stale(self, exchange: Exchange, failure: Failure) -> bool:
         """The server may have closed a kept connection just when we used it: one try on a fresh one is free."""
@@ -135,8 +175,9 @@ class Attempts:
             self.upstream.config.retries,
             self.upstream.budget,
             now,
-            retries=self.retries,
+            retries=self._counted,
             can_rewind=exchange.can_rewind,
+            others=self._has_others(),
             trace=exchange.trace,
         )
 
@@ -147,6 +188,9 @@ class Attempts:
 
     def cancel(self, exchange: Exchange) -> None:
         """Nothing that is under way is wanted any more."""
+        if self._pause_clock is not None:
+            self._pause_clock.drop()
+            self._pause_clock = None
         if self._queue_clock is not None:
             self._queue_clock.drop()
             self._queue_clock = None

@@ -7,6 +7,7 @@ have to wait for is a state of `tables.EXCHANGE`, left by exactly the facts that
 
     deciding -> held        a filter wants something first        `_resume`
              -> queued      every server is at its limit          `room`
+             -> pausing     every server was tried, or none is up `_resume`
              -> connecting  the lease's connection is dialled     `lease_ready`, `upstream_failed`
              -> awaiting    the request is being sent             `response_head`, `upstream_failed`
 
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
 _WINDOWS = {
     "deciding": "request",
     "held": "request",
+    "pausing": "queue",
     "queued": "queue",
     "connecting": "connect",
     "awaiting": "response_head",
@@ -551,12 +553,23 @@ class Exchange:
         return self.content is None or self.content.can_rewind
 
     def _resend(self) -> None:
+        """Send the request again, after a pause if there is to be one."""
         if self.content is not None:
             self.content.rewind()
+        attempts = self.attempts
+        if attempts is not None and attempts.pause:
+            self.state = EXCHANGE[self.state]["pause"]
+            attempts.wait_for_pause(self._engine, self._resume)
+        else:
+            self._resume()
+
+    def _resume(self) -> None:
         self.state = EXCHANGE[self.state]["resume"]
         self._dispatch()
 
     def _give_up(self, failure: Failure) -> None:
+        if self.attempts is not None and self.attempts.waits_until_up(self, failure):
+            return self._resend()
         self._answer(answers.apology(self, failure.status, failure), outcome_of(failure))
 
     def check_upgrade(self, head: ResponseHead) -> None:

@@ -41,12 +41,14 @@ UPSTREAM: Table = {
 }
 
 # An exchange. `deciding` runs filters, routing and balancing, and lasts no time; every wait has a
-# state of its own: `held` for a filter's verdict, `queued` for a server with room, `connecting`
-# for a dial, `awaiting` for the response's head. `answering` sends a response of our own.
+# state of its own: `held` for a filter's verdict, `queued` for a server with room, `pausing` before
+# a server is tried again or until one is started, `connecting` for a dial, `awaiting` for the
+# response's head. `answering` sends a response of our own.
 EXCHANGE: Table = {
     "deciding": {
         "hold": "held",
         "queue": "queued",
+        "pause": "pausing",
         "dial": "connecting",
         "send": "awaiting",
         "answer": "answering",
@@ -54,10 +56,18 @@ EXCHANGE: Table = {
     },
     "held": {"resume": "deciding", "answer": "answering", "end": "ended"},
     "queued": {"resume": "deciding", "answer": "answering", "end": "ended"},
-    "connecting": {"send": "awaiting", "resume": "deciding", "answer": "answering", "end": "ended"},
+    "pausing": {"resume": "deciding", "answer": "answering", "end": "ended"},
+    "connecting": {
+        "send": "awaiting",
+        "pause": "pausing",
+        "resume": "deciding",
+        "answer": "answering",
+        "end": "ended",
+    },
     "awaiting": {
         "respond": "responding",
         "upgrade": "tunnelling",
+        "pause": "pausing",
         "resume": "deciding",
         "answer": "answering",
         "end": "ended",

@@ -51,8 +51,6 @@ def _upstream(upstream: Upstream) -> Iterator[str]:
     place = f"upstreams.{upstream.name}"
     if upstream.health_check is not None:
         yield f"{place}.health_check"
-    if upstream.wait_until_up:
-        yield f"{place}.wait_until_up"
     for server in upstream.servers:
         if server.scheme == "https":
             yield f'{place}.servers "{server.name}": https'

@@ -17,6 +17,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from math import inf
+from random import Random
 from typing import TYPE_CHECKING, NamedTuple, overload
 
 from proxycore.composition.upstream import UpstreamConnection
@@ -330,6 +331,10 @@ class UpstreamState:
     @property
     def now(self) -> float:
         return self._engine.now
+
+    @property
+    def random(self) -> Random:
+        return self._engine.random
 
     @property
     def armed_clocks(self) -> int:

@@ -5,7 +5,8 @@ carried out, or its answer has begun (`Failure.resend`). What the request is: on
 repeated though it was carried out (RFC 9110 section 9.2.2), any other only if it wasn't sent. What the configuration
 wants: for which failures, how often, with how much of all traffic. The last is the `RetryBudget`: when
 every server fails, retries would else multiply the load that makes them fail. A connect that failed was no load, and
-is free: with one of three servers dead a third of all requests meets it, more than any sensible budget.
+needs no budget: with one of three servers dead a third of all requests meets it, more than any sensible one. And where
+it failed at once, another server is asked whatever `retries.max` says: that counts what was carried to a server.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from proxycore.words.errors import Failure
 
 IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
 """RFC 9110 section 9.2.2. A method that we don't know is not: it may do anything."""
+
+MOST_REFUSALS: Final = 16
+"""Servers that may refuse one request. Each that does is ejected where it may be, so requests after it meet fewer."""
 
 ANSWERED: Final = "http_upstream_status"
 """`Failure.error` of a whole answer whose status the configuration takes for a failure."""
@@ -84,21 +88,31 @@ def may_resend(
     *,
     retries: int,
     can_rewind: bool,
+    others: bool = False,
     trace: Trace | None = None,
 ) -> bool:
     """Whether the request goes out again, on a server that wasn't tried if there is one.
 
-    `retries` counts those that it had, `can_rewind` says that what was sent of its body is still
-    there. If so, call `budget.resent`, and wait for `pause` before a server that was tried.
+    `retries` counts those that it had, but for those that were `is_free`; `can_rewind` says that what was sent of its
+    body is still there, `others` that a server wasn't tried yet. If it goes, call `budget.resent` unless a connect had
+    failed, and wait for `pause` before a server that was tried.
     """
-    reason = why_not(method, failure, policy, budget, now, retries=retries, can_rewind=can_rewind)
+    reason = why_not(method, failure, policy, budget, now, retries=retries, can_rewind=can_rewind, others=others)
     if trace is not None:
         trace.add("retry", "refused" if reason else "allowed", failure.error, reason)
     return not reason
 
 
 def why_not(
-    method: bytes, failure: Failure, policy: Retries, budget: RetryBudget, now: float, *, retries: int, can_rewind: bool
+    method: bytes,
+    failure: Failure,
+    policy: Retries,
+    budget: RetryBudget,
+    now: float,
+    *,
+    retries: int,
+    can_rewind: bool,
+    others: bool = False,
 ) -> str:
     """Why the request is not sent again, as a sentence; empty if it may be."""
     reason = why_unsafe(method, failure, policy, can_rewind=can_rewind)
@@ -110,12 +124,23 @@ def why_not(
             return f"retries.statuses doesn't name {failure.status}"
     elif kind is None or kind not in policy.on:
         return f"retries.on doesn't name {kind or failure.error}"
-    if retries >= policy.max:
+    if kind == "connect" and not others and (failure.stage == "resolve" or _took_long(failure)):
+        return "no other server is left, and for this one it would be the same"
+    if retries >= policy.max and not (policy.max and is_free(failure, others)):
         return f"retries.max is {policy.max}"
     if kind == "connect" and policy.budget:
         # No server has had anything of it yet: it is no load but for the one that takes it in the end.
         return ""
     return "" if budget.allows(now) else f"retries.budget, {policy.budget:g} of all requests, is used up"
+
+
+def is_free(failure: Failure, others: bool) -> bool:
+    """Whether the next try counts for nothing: the last cost no server anything and no time, and others are left."""
+    return others and kind_of(failure) == "connect" and not _took_long(failure)
+
+
+def _took_long(failure: Failure) -> bool:
+    return failure.error.endswith("_timeout")
 
 
 def may_resend_stale(method: bytes, failure: Failure, policy: Retries, *, can_rewind: bool) -> bool:
@@ -147,7 +172,7 @@ def kind_of(failure: Failure) -> Literal["connect", "reset", "timeout", "status"
         return "connect"
     if failure.stage not in ("request", "response_head"):
         return None
-    if failure.error.endswith("_timeout"):
+    if _took_long(failure):
         return "timeout"
     return "reset" if failure.error in ("connection_terminated", "http_response_incomplete") else None
 
@@ -156,6 +181,17 @@ def pause(retries: int, was_tried: bool, random: Random) -> float:
     """Seconds to wait before the next try, the `retries`-th beyond the first (from 1).
 
     None before a server that wasn't tried yet. Before one that was, a random time up to 25 ms, doubled for each
-    retry up to 1 s: clients that failed together shall not come back together.
+    retry up to 1 s: requests that failed together shall not come back together.
     """
     return random.random() * min(1.0, 0.025 * 2.0 ** min(retries - 1, 16)) if was_tried else 0.0
+
+
+WAIT_STEP: Final = 0.1
+"""Seconds after which a request that waits for a server to be started (`wait_until_up`) looks again."""
+
+
+def waits_until_up(failure: Failure, elapsed: float, wait_until_up: float) -> bool:
+    """Whether a request of which no server has had anything waits for one to be started, `elapsed` after it came."""
+    return (
+        elapsed < wait_until_up and failure.stage in ("resolve", "connect") and not failure.error.endswith("_timeout")
+    )

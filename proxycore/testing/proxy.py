@@ -40,6 +40,9 @@ CLIENT_IP = "192.0.2.1"
 FOUND_ADDRESS = "198.51.100.1"
 """What every name of a server resolves to here."""
 
+PAUSE = 0.025
+"""Seconds that pass by themselves, again and again, while a request waits to be tried on a server once more."""
+
 WALL = 1_800_000_000.0
 _PORTS = {"http": 80, "https": 443}
 
@@ -49,7 +52,7 @@ class NoListener(LookupError):
 
 
 class Proxy:
-    """A core with `config`, asked one request after the other at a time that stands still (see `pass_time`).
+    """A core with `config`, asked one request after the other at a time that stands still (see `pass_time`, `PAUSE`).
 
     `filters` and `materials` are those of `Core`; `calls` the functions that filters `Ask` for, plain ones.
     Every dial succeeds, unless its address is in `refusing`. Raises ConfigError.
@@ -161,6 +164,8 @@ class Proxy:
         try:
             self._tell("accepted", conn, entrance.name, (client_ip, 50_000), ("192.0.2.10", 80))
             self._tell("data_received", conn, data)
+            while any(exchange.state == "pausing" for exchange in self.core._engine.exchanges.values()):
+                self.pass_time(PAUSE)
         finally:
             self.core._engine.plan.trace = None
         return journey

@@ -91,7 +91,9 @@ def test_no_more_than_the_share_is_ejected_and_with_all_gone_all_are_tried() -> 
     assert [state for _, state in world.changes] == ["ejected", "ejected"]
     world = World(numbered(2, outliers=Outliers(eject_share_max=1.0)))
     world.modes = {ONE: "refused", TWO: "refused"}
-    assert world.ask().status == 502
+    conn = world.begin()
+    world.pass_time(0.1)
+    assert world.end(conn).status == 502
     assert [state for _, state in world.changes] == ["ejected", "ejected"]
     world.modes.clear()
     assert set(world.shares(4)) == {"10.0.0.1", "10.0.0.2"}
@@ -233,3 +235,81 @@ def test_who_comes_before_the_first_answer_waits_for_it() -> None:
     world = World(config(Server(url="http://api.internal:80", resolve="all")))
     world.names["api.internal"] = ["10.0.0.1"]
     assert world.ask().server == "10.0.0.1"
+
+
+# ---- retries
+
+
+def test_two_of_three_dead_cost_no_request_its_answer() -> None:
+    world = World(numbered(3, outliers=Outliers(eject_share_max=0)), seed=3)
+    world.modes = {ONE: "refused", TWO: "refused"}
+    assert world.shares(200) == {"10.0.0.3": 200}
+
+
+def test_refusals_are_followed_by_others_whatever_the_number_but_not_without_end() -> None:
+    world = World(numbered(40, outliers=Outliers(eject_share_max=0)))
+    world.modes = {(f"10.0.0.{number}", 80): "refused" for number in range(1, 41)}
+    conn = world.begin()
+    world.pass_time(1)
+    assert world.end(conn).status == 502
+    assert 16 <= world.dials.total() <= 18
+
+
+def test_a_retry_of_a_tried_server_comes_after_a_pause() -> None:
+    world = World(numbered(1, retries=Retries(max=3)))
+    world.modes[ONE] = "reset"
+    conn = world.begin()
+    assert len(world.heads) == 1
+    world.modes.clear()
+    world.pass_time(0.025)
+    assert world.end(conn).status == 200
+    assert len(world.heads) == 2
+
+
+def test_a_post_is_never_sent_twice() -> None:
+    world = World(numbered(3, retries=Retries(max=3, on=["connect", "reset", "timeout"], statuses=["any"])))
+    for mode in ("reset", 503, "silent"):
+        world.heads.clear()
+        world.modes = dict.fromkeys((ONE, TWO, THREE), mode)
+        conn = world.begin(method="POST")
+        world.pass_time(100)
+        assert world.end(conn).status in (502, 503, 504)
+        assert len(world.heads) == 1
+    world = World(numbered(2, retries=Retries(non_idempotent=True)))
+    world.modes[ONE] = "reset"
+    assert world.ask(method="POST").status == 200
+
+
+@pytest.mark.parametrize("mode", ["reset", 503])
+def test_when_all_servers_fail_retries_multiply_nothing(mode: str | int) -> None:
+    retries = Retries(max=5, statuses=[503], budget=0.2)
+    world = World(numbered(3, retries=retries, idle_connections=0, outliers=Outliers(eject_share_max=0)))
+    world.modes = dict.fromkeys((ONE, TWO, THREE), mode)
+    conns = []
+    for _ in range(500):
+        conns.append(world.begin())
+        world.pass_time(0.01)
+    world.pass_time(10)
+    for conn in conns:
+        assert world.end(conn).status in (502, 503)
+    assert 500 < len(world.heads) <= 500 * 1.2 + 10 + 15
+
+
+def test_a_request_waits_for_a_server_that_is_not_up_yet() -> None:
+    world = World(numbered(1, wait_until_up=30))
+    world.modes[ONE] = "refused"
+    conn = world.begin(method="POST")
+    world.pass_time(20)
+    assert not world.is_answered(conn)
+    world.modes.clear()
+    world.pass_time(0.2)
+    assert world.end(conn).status == 200
+    world.kill(ONE)
+    conn = world.begin()
+    world.pass_time(29)
+    assert not world.is_answered(conn)
+    world.pass_time(2)
+    assert world.end(conn).status == 502
+    leaver = world.begin()
+    world.tell("connection_lost", leaver, None)
+    world.drain()

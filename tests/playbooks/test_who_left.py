@@ -247,13 +247,15 @@ def test_a_refused_dial_goes_to_the_next_server() -> None:
     )
 
 
-def test_with_every_server_refusing_the_client_hears_of_it() -> None:
-    client, one, two = Handle("client"), Handle("one"), Handle("two")
+def test_with_every_server_refusing_one_is_tried_again_and_then_the_client_hears_of_it() -> None:
+    client, one, two, again = Handle("client"), Handle("one"), Handle("two"), Handle("again")
     Playbook(two_servers()).run(
         accepted(client) >> nothing,
         received(client, GET) >> connect(one, ONE),
         connect_failed(one) >> connect(two, TWO),
-        connect_failed(two)
+        connect_failed(two) >> nothing,
+        tick(0.025) >> connect(again, TWO),
+        connect_failed(again)
         >> (
             send(client, containing(b"HTTP/1.1 502 ", b"error=connection_refused")),
             exchange_ended("upstream_failed", "connect"),

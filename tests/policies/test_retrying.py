@@ -14,10 +14,12 @@ from proxycore.config import Retries
 from proxycore.policies.retrying import (
     IDEMPOTENT,
     RetryBudget,
+    is_free,
     kind_of,
     may_resend,
     may_resend_stale,
     pause,
+    waits_until_up,
     why_not,
 )
 from proxycore.policies.trace import Trace
@@ -34,6 +36,7 @@ ERRORS = [
     "http_upstream_status",
 ]
 REFUSED = Failure("connect", "connection_refused", status=502, resend="safe")
+UNREACHED = Failure("connect", "connection_timeout", status=504, resend="safe")
 RESET = Failure("response_head", "connection_terminated", status=502, resend="idempotent")
 SILENT = Failure("response_head", "http_response_timeout", status=504, resend="idempotent")
 BUSY = Failure("response_head", "http_upstream_status", status=503, resend="idempotent")
@@ -157,6 +160,30 @@ def test_a_connect_that_failed_needs_no_budget() -> None:
         budget.resent()
     assert why_not(b"POST", REFUSED, Retries(), budget, 0.0, retries=0, can_rewind=True) == ""
     assert why_not(b"POST", REFUSED, Retries(), budget, 0.0, retries=1, can_rewind=True) == "retries.max is 1"
+
+
+def test_a_refusal_does_not_count_where_others_are_left() -> None:
+    facts: dict[str, Any] = {"retries": 1, "can_rewind": True, "others": True}
+    budget = RetryBudget(0.2, 0.0)
+    assert why_not(b"POST", REFUSED, Retries(), budget, 0.0, **facts) == ""
+    assert why_not(b"POST", REFUSED, Retries(max=0), budget, 0.0, **facts) == "retries.max is 0"
+    assert why_not(b"GET", RESET, Retries(), budget, 0.0, **facts) == "retries.max is 1"
+    assert why_not(b"GET", UNREACHED, Retries(), budget, 0.0, **facts) == "retries.max is 1"
+    assert [is_free(failure, True) for failure in (REFUSED, RESET, UNREACHED)] == [True, False, False]
+
+
+def test_a_server_that_let_a_dial_run_out_of_time_is_not_dialled_again() -> None:
+    budget = RetryBudget(0.2, 0.0)
+    assert may(b"GET", UNREACHED, others=True)
+    reason = why_not(b"GET", UNREACHED, Retries(), budget, 0.0, retries=0, can_rewind=True)
+    assert reason == "no other server is left, and for this one it would be the same"
+
+
+def test_a_request_waits_for_a_server_only_while_none_has_had_anything_of_it() -> None:
+    assert waits_until_up(REFUSED, 9.9, 10)
+    assert not waits_until_up(REFUSED, 10, 10)
+    assert not waits_until_up(REFUSED, 0, 0)
+    assert not any(waits_until_up(failure, 1, 10) for failure in (RESET, SILENT, BUSY, TRUNCATED, UNREACHED))
 
 
 def test_a_budget_of_nothing_allows_nothing() -> None:
