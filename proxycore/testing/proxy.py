@@ -164,8 +164,6 @@ class Proxy:
         try:
             self._tell("accepted", conn, entrance.name, (client_ip, 50_000), ("192.0.2.10", 80))
             self._tell("data_received", conn, data)
-            while any(exchange.state == "pausing" for exchange in self.core._engine.exchanges.values()):
-                self.pass_time(PAUSE)
         finally:
             self.core._engine.plan.trace = None
         return journey
@@ -214,6 +212,9 @@ class Proxy:
             for effect in getattr(self.core, fact)(*values, self.now):
                 self._perform(effect)
         self._notice(self.core.take_notices(self.now))
+        if name != "timer_expired":
+            while any(exchange.state == "pausing" for exchange in self.core._engine.exchanges.values()):
+                self.pass_time(PAUSE)
 
     def _perform(self, effect: Effect) -> None:
         journey = self._journey
