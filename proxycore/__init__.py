@@ -18,6 +18,7 @@ from proxycore.composition.filters import (
     body_changes,
 )
 from proxycore.composition.ledger import Ledger
+from proxycore.composition.streaming import BodyCut, BodySource
 from proxycore.composition.upstreams import ServerState
 from proxycore.config import (
     Config,
@@ -43,6 +44,8 @@ __all__ = [
     "ABSENT",
     "UNKNOWN",
     "Ask",
+    "BodyCut",
+    "BodySource",
     "Config",
     "ConfigError",
     "Core",

@@ -33,6 +33,7 @@ from proxycore.composition.content import RequestContent
 from proxycore.composition.deliberation import FAILED, Deliberation, Step
 from proxycore.composition.filters import Reject, Respond
 from proxycore.composition.records import record_of
+from proxycore.composition.streaming import Streaming
 from proxycore.composition.tables import EXCHANGE
 from proxycore.composition.tunnel import Tunnel
 from proxycore.composition.websocket import WebSocket, refusal
@@ -98,6 +99,7 @@ class Exchange:
         "route",
         "sent",
         "state",
+        "streaming",
         "timeouts",
         "trace",
         "tunnel",
@@ -131,6 +133,7 @@ class Exchange:
         self._deliberation: Deliberation | None = None
         self.websocket: WebSocket | None = None
         self.tunnel: Tunnel | None = None
+        self.streaming: Streaming | None = None
         self._clock: Timer | None = None
         self._outcome: Outcome | None = None
         self._rewritten: bytes | None = None
@@ -446,6 +449,8 @@ class Exchange:
         lease = self._lease
         if lease is not None and self.state != "connecting":
             lease.resume_response()
+        elif self.streaming is not None:
+            self.streaming.go_on()
 
     @property
     def _lease(self) -> UpstreamSide | None:
@@ -472,7 +477,6 @@ class Exchange:
         ):
             self._stop()
             return self._resend()
-        self.state = EXCHANGE[self.state]["respond"]
         if self.content is not None:
             self.content.keep_no_more()
         if self.route.changes_responses:
@@ -482,6 +486,7 @@ class Exchange:
                     # Nothing of it follows (a 304, mostly): it ends by itself, and its connection is kept.
                     self.attempts.take_lease()
                 self._stop()
+                self.state = EXCHANGE[self.state]["answer"]
                 return answers.send(self._engine, self, instead, FAULT if instead is FAILED else COMPLETED)
         server = attempts.lease.server
         affinity = server.upstream.affinity
@@ -494,7 +499,9 @@ class Exchange:
         except ValueError:
             self._engine.fault(f"the head of a response, in exchange {self.id}")
             self._stop()
+            self.state = EXCHANGE[self.state]["answer"]
             return answers.send(self._engine, self, FAILED, FAULT)
+        self.state = EXCHANGE[self.state]["respond"]
         self.response = head
 
     def response_data(self, data: bytes) -> None:
@@ -664,12 +671,15 @@ class Exchange:
         if self.tunnel is not None:
             self.tunnel.end()
             self.tunnel = None
+        if self.streaming is not None:
+            self.streaming.end()
+            self.streaming = None
         if self.attempts is not None:
             self.attempts.cancel(self)
 
     def end(self, outcome: Outcome, *, complete: bool = True) -> None:
         """All that the client gets has been written, or, not `complete`, what it got can't be completed."""
-        if outcome is not COMPLETED or self._deliberation is not None or self.tunnel is not None:
+        if outcome is not COMPLETED or self._deliberation or self.tunnel or self.streaming:
             self._stop()
         self.state = EXCHANGE[self.state]["end"]
         self._outcome = outcome

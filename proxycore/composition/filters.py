@@ -19,6 +19,7 @@ from proxycore.words.messages import UNKNOWN, Headers, RequestHead, ResponseHead
 
 if TYPE_CHECKING:
     from proxycore.composition.exchange import Exchange
+    from proxycore.composition.streaming import BodySource
     from proxycore.composition.upstreams import ServerState
 
 
@@ -30,10 +31,14 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Respond(Verdict):
-    """Answer the client with this; the upstream is not asked (any more)."""
+    """Answer the client with this; the upstream is not asked (any more).
+
+    `body` may be a source that is pulled as the client takes it. Then `head.length` is how much it
+    will give, or `UNKNOWN`, which `ABSENT` becomes; with bytes the length is theirs, whatever the head says.
+    """
 
     head: ResponseHead
-    body: bytes = b""
+    body: bytes | BodySource = b""
 
 
 @dataclass(frozen=True, slots=True)

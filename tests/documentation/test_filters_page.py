@@ -14,11 +14,11 @@ from typing import Any, get_args
 
 import pytest
 
-from proxycore import Config, Filter, Listener, Route, Server, Upstream
+from proxycore import Config, Exchange, Filter, Headers, Listener, Respond, ResponseHead, Route, Server, Upstream
 from proxycore.composition.filters import PHASES
 from proxycore.words.errors import Cause
 from tests.conformance.origins import Line, answering, client, echoing, fields_of, origin, refused_port, response
-from tests.conformance.proxies import Handle, running
+from tests.conformance.proxies import Handle, running, soon
 from tests.documentation.pages import blocks_of
 from tests.examples.started import ROOT
 
@@ -179,6 +179,26 @@ def test_numbered(filters: Mapping[str, Any]) -> None:
         _, _, seen = ask(p, content=b"upload ", method="POST")
         assert b"transfer-encoding: chunked" in seen
         assert re.search(rb"upload [0-9a-f]{28}$", seen)
+
+
+def test_news(filters: Mapping[str, Any]) -> None:
+    news = filters["News"]()
+
+    class Telling(Filter):
+        def on_request(self, exchange: Exchange) -> Respond | None:
+            if exchange.request.target != b"/tell":
+                return None
+            news.tell(b"it rains")
+            return Respond(ResponseHead(204, Headers()))
+
+    with proxy(f"http://127.0.0.1:{refused_port()}", filters=[news, Telling()]) as p, client(p.port) as c:
+        c.send(b"GET /news HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert c.until(b": welcome\n\n\r\n").startswith(b"HTTP/1.1 200 ")
+        assert isinstance(next(iter(news.subscribers.values())), filters["Subscriber"])
+        assert ask(p, "/tell")[0] == 204
+        assert c.until(b"data: it rains\n\n\r\n")
+        c.close()
+        assert soon(lambda: not news.subscribers)
 
 
 def test_fallback(filters: Mapping[str, Any]) -> None:
