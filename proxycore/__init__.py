@@ -7,6 +7,8 @@ a configuration are in `proxycore.config`, which has a `Respond` of its own: the
 from proxycore.composition.exchange import Exchange
 from proxycore.composition.filters import (
     Ask,
+    CloseWebSocket,
+    Drop,
     Filter,
     NeedBody,
     Reject,
@@ -46,9 +48,11 @@ __all__ = [
     "Ask",
     "BodyCut",
     "BodySource",
+    "CloseWebSocket",
     "Config",
     "ConfigError",
     "Core",
+    "Drop",
     "Exchange",
     "Failure",
     "Filter",

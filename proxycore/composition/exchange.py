@@ -333,6 +333,8 @@ class Exchange:
             )
             if route.request_edits is not None:
                 route.request_edits.apply(head.headers, self)
+            if self.websocket is not None:
+                self.websocket.change_request(head)
             if route.chain.on_upstream_request:
                 phases.change_outbound(self, head)
             affinity = lease.server.upstream.affinity
@@ -363,7 +365,7 @@ class Exchange:
         """Look at what a request that changes the protocol asks for, before any server is asked. False: refused."""
         if self.request.upgrade == PROTOCOL:
             try:
-                self.websocket = WebSocket(self.request)
+                self.websocket = self.route.open_websocket(self.request)
             except Refused as refused:
                 self._answer(refusal(self, refused), Outcome("refused", "websocket"))
                 return False
@@ -438,7 +440,8 @@ class Exchange:
         self.downstream.hold_request()
 
     def upstream_unblocked(self) -> None:
-        self.downstream.release_request()
+        if self.tunnel is None or self.tunnel.upstream_unblocked():
+            self.downstream.release_request()
 
     def downstream_blocked(self) -> None:
         lease = self._lease
@@ -447,6 +450,8 @@ class Exchange:
 
     def downstream_unblocked(self) -> None:
         lease = self._lease
+        if self.tunnel is not None and not self.tunnel.client_unblocked():
+            return
         if lease is not None and self.state != "connecting":
             lease.resume_response()
         elif self.streaming is not None:
@@ -582,7 +587,7 @@ class Exchange:
     def check_upgrade(self, head: ResponseHead) -> None:
         """The server wants to switch protocols. Raises Malformed where that is no answer to what was asked."""
         if self.websocket is not None:
-            self.websocket.check(head)
+            self.websocket.accept(head)
 
     def upgraded(self, head: ResponseHead, rest: bytes) -> None:
         """The server switched protocols: from here on, bytes are passed as they come; `rest` are the first."""
@@ -602,13 +607,13 @@ class Exchange:
         if rest and self.tunnel is not None:
             self.tunnel.from_upstream(rest)
 
-    def tunnel_ended(self, outcome: Outcome) -> None:
-        """Both sides are done, or nothing moved for too long."""
+    def tunnel_ended(self, outcome: Outcome, *, is_torn: bool = False) -> None:
+        """Both sides got all that they will get. `is_torn`: they didn't, and must be able to tell."""
         assert self.attempts is not None
-        lease = self.attempts.take_lease() if outcome.cause == "completed" else None
+        lease = None if is_torn else self.attempts.take_lease()
         if lease is not None:
             lease.end_tunnel()
-        self.end(outcome, complete=outcome.cause == "completed")
+        self.end(outcome, complete=not is_torn)
 
     # ---- answers of our own
 
@@ -700,6 +705,8 @@ class Exchange:
 
     @property
     def held_bytes(self) -> int:
+        if self.tunnel is not None:
+            return self.tunnel.held_bytes
         return 0 if self.content is None else self.content.held_bytes
 
     def settle(self) -> None:

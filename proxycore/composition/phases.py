@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from proxycore.composition.answers import frame
 from proxycore.composition.deliberation import FAILED
-from proxycore.composition.filters import Reject, Respond, Retry
+from proxycore.composition.filters import CloseWebSocket, Drop, Reject, Respond, Retry
+from proxycore.mechanisms.websocket.frames import INTERNAL_ERROR
 from proxycore.words.errors import Failure, Outcome
 from proxycore.words.messages import RequestHead, ResponseHead
 
@@ -136,6 +137,26 @@ def _framed(exchange: Exchange, answer: Respond) -> Respond:
     copy = Respond(answer.head.copy(), answer.body)
     frame(exchange, copy)
     return copy
+
+
+def change_message(
+    engine: Engine, exchange: Exchange, message: str | bytes, from_client: bool
+) -> str | bytes | Drop | CloseWebSocket:
+    """What goes on in the place of a WebSocket's message; those of the server pass the filters in reverse."""
+    steps = exchange.route.chain.on_message
+    try:
+        for step in steps if from_client else reversed(steps):
+            changed = step(exchange, message, from_client)
+            if isinstance(changed, Drop | CloseWebSocket):
+                return changed
+            if changed is not None:
+                message = changed
+        if not isinstance(message, str | bytes):
+            raise TypeError(f"a filter made {message!r} of a message")
+    except Exception:
+        _fault(engine, exchange)
+        return CloseWebSocket(INTERNAL_ERROR)
+    return message
 
 
 def tell_finished(engine: Engine, exchange: Exchange, outcome: Outcome) -> None:

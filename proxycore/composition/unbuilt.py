@@ -17,7 +17,6 @@ _ROUTE_KEYS = (
     "api_key",
     "forward_auth",
     "waf",
-    "websocket",
 )
 
 

@@ -13,10 +13,14 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.frames import Close
+from websockets.sync.client import connect
 
 from proxycore import Config, Exchange, Filter, Headers, Listener, Respond, ResponseHead, Route, Server, Upstream
 from proxycore.composition.filters import PHASES
 from proxycore.words.errors import Cause
+from tests.conformance.echoes import websocket_echo
 from tests.conformance.origins import Line, answering, client, echoing, fields_of, origin, refused_port, response
 from tests.conformance.proxies import Handle, running, soon
 from tests.documentation.pages import blocks_of
@@ -207,6 +211,21 @@ def test_fallback(filters: Mapping[str, Any]) -> None:
         status, _, content = ask(p, "/suggestions")
         assert (status, content) == (200, b"[]\n")
         assert ask(p)[0] == 502
+
+
+def test_polite(filters: Mapping[str, Any]) -> None:
+    polite = filters["Polite"]
+    with websocket_echo() as url, proxy(url, filters=[polite({"darn"}, patience=1)]) as p:
+        with connect(f"ws://127.0.0.1:{p.port}/") as socket:
+            socket.send("darn it")
+            assert socket.recv() == "**** it"
+            socket.send("/quit")
+            socket.send(b"darn, in bytes")
+            assert socket.recv() == b"darn, in bytes"
+            socket.send("darn, darn")
+            with pytest.raises(ConnectionClosed) as closed:
+                socket.recv()
+            assert closed.value.rcvd == Close(1008, "mind your language")
 
 
 def test_every_filter_of_the_page_is_tried(filters: Mapping[str, Any]) -> None:
