@@ -31,17 +31,23 @@ from proxycore.words.messages import RequestHead
 
 if TYPE_CHECKING:
     from proxycore.composition.exchange import Exchange
+    from proxycore.composition.http2_connection import Http2Connection
     from proxycore.composition.upstreams import UpstreamState
 
 
 class ListenerPlan:
-    """A listener as its connections need it. `is_closing` says that it takes no new ones."""
+    """A listener as its connections need it. `is_closing` says that it takes no new ones.
 
-    __slots__ = ("_trusted", "is_closing", "may_half_close", "name", "scheme")
+    `http2` makes its connections of HTTP/2, and is None where none are.
+    """
+
+    __slots__ = ("_trusted", "http2", "is_closing", "may_half_close", "name", "protocols", "scheme")
 
     def __init__(self, listener: Listener) -> None:
         self.name = listener.name
         self.scheme = b"http" if listener.tls is None else b"https"
+        self.protocols = listener.protocols
+        self.http2 = _http2(listener)
         self.may_half_close = listener.half_close == "finish"
         self.is_closing = False
         self._trusted = AddressSet(listener.trusted_proxies)
@@ -49,6 +55,20 @@ class ListenerPlan:
     def peer(self, address: Address) -> Peer:
         """Who connected."""
         return Peer(address, scheme=self.scheme, trusted=self._trusted)
+
+
+def _http2(listener: Listener) -> type[Http2Connection] | None:
+    """Who speaks HTTP/2 on `listener`, if anybody does: an extra that may not be installed."""
+    spoken = [protocol for protocol in listener.protocols if protocol != "http/1.1"]
+    if not spoken:
+        return None
+    try:
+        from proxycore.composition.http2_connection import Http2Connection
+    except ImportError:
+        place = f'listeners "{listener.name}".protocols'
+        message = f'"{spoken[0]}" needs the package h2: pip install "proxycore[h2]", or protocols = ["http/1.1"]'
+        raise ConfigError([Problem("configuration", None, place, message)]) from None
+    return Http2Connection
 
 
 def _table(config: Config) -> RouteTable:
