@@ -7,8 +7,6 @@ a configuration are in `proxycore.config`, which has a `Respond` of its own: the
 from proxycore.composition.exchange import Exchange
 from proxycore.composition.filters import (
     Ask,
-    CloseWebSocket,
-    Drop,
     Filter,
     NeedBody,
     Reject,
@@ -20,7 +18,6 @@ from proxycore.composition.filters import (
     body_changes,
 )
 from proxycore.composition.ledger import Ledger
-from proxycore.composition.streaming import BodyCut, BodySource
 from proxycore.composition.upstreams import ServerState
 from proxycore.config import (
     Config,
@@ -46,13 +43,9 @@ __all__ = [
     "ABSENT",
     "UNKNOWN",
     "Ask",
-    "BodyCut",
-    "BodySource",
-    "CloseWebSocket",
     "Config",
     "ConfigError",
     "Core",
-    "Drop",
     "Exchange",
     "Failure",
     "Filter",

@@ -12,11 +12,9 @@ from collections.abc import Iterator
 from proxycore.config import Config, ConfigError, Listener, Problem, Route, Upstream
 
 _ROUTE_KEYS = (
-    "basic_auth",
-    "jwt",
-    "api_key",
     "forward_auth",
     "waf",
+    "websocket",
 )
 
 
@@ -41,6 +39,9 @@ def _process(config: Config) -> Iterator[str]:
 def _listener(listener: Listener) -> Iterator[str]:
     if listener.tls is not None:
         yield f'listeners "{listener.name}".tls'
+    for protocol in listener.protocols:
+        if protocol != "http/1.1":
+            yield f'listeners "{listener.name}".protocols: "{protocol}"'
 
 
 def _upstream(upstream: Upstream) -> Iterator[str]:

@@ -99,10 +99,6 @@ class Wire:
         """Bytes written during this fact and not yet turned into effects."""
         return sum(map(len, self._pieces))
 
-    def block_at(self, size: int) -> None:
-        """Be blocked by that many bytes, instead of by `limits.buffer`."""
-        self._watermark.limit = size
-
     def write(self, data: bytes) -> None:
         pieces = self._pieces
         if not pieces:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -23,9 +23,13 @@ class Materials:
     """Contents by what names them in the configuration.
 
     `error_pages` are HTML documents by status; `networks` the lists that `access` names, by file; `sticky_secrets` what
-    cookies of `sticky` are signed with, by file.
+    cookies of `sticky` are signed with, by file. `users` are hashes of passwords by name, `api_keys` names by the
+    SHA-256 of the key, `key_sets` lists of JSON Web Keys, all three by file; `policies.auth` parses such files.
     """
 
     error_pages: Mapping[int, bytes] = field(default_factory=_nothing)
     networks: Mapping[str, Networks] = field(default_factory=_nothing)
     sticky_secrets: Mapping[str, bytes] = field(default_factory=_nothing)
+    users: Mapping[str, Mapping[str, str]] = field(default_factory=_nothing)
+    api_keys: Mapping[str, Mapping[bytes, str]] = field(default_factory=_nothing)
+    key_sets: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=_nothing)

@@ -34,6 +34,7 @@ from proxycore.config.process import (
 )
 from proxycore.config.routes import (
     Access,
+    ClientCertificate,
     CookieFlags,
     Cors,
     Csrf,
@@ -60,6 +61,7 @@ __all__ = [
     "BasicAuth",
     "Cache",
     "Certificate",
+    "ClientCertificate",
     "Compression",
     "ConcurrencyLimit",
     "Config",

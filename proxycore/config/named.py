@@ -90,6 +90,14 @@ class BasicAuth(Section):
         forms.FILE, "Lines of name:hash from `proxycore hash-password`; htpasswd's bcrypt is read too."
     )
     realm: Word = setting(forms.FIELD_VALUE, "What the browser shows; else the name.", default=DERIVED)
+    remember: Seconds = setting(
+        Duration(off=0.0), "How long a password that was right isn't hashed again.", default="5m"
+    )
+    user_header: OptionalWord = setting(
+        forms.EDITED_FIELD_NAME,
+        "The header by which servers are told the name; a client's own is removed.",
+        default=None,
+    )
 
     def complete(self) -> dict[str, object]:
         return {} if self.realm else {"realm": self.name}
@@ -107,8 +115,15 @@ class Jwt(Section):
     issuer: OptionalWord = setting(forms.TEXT, "What `iss` must be.", default=None)
     audience: Words = setting(ListOf(forms.TEXT), "What `aud` must hold: any of these.", default=())
     leeway: Seconds = setting(Duration(off=0.0), "How far clocks may differ.", default="30s")
+    required_claims: Words = setting(ListOf(forms.TEXT), "Claims that must be there.", default=("exp",))
+    scopes: Words = setting(
+        ListOf(forms.FIELD_TOKEN), "Scopes that `scope` or `scp` must hold, all of them; else 403.", default=()
+    )
+    user_claim: Word = setting(forms.TEXT, "The claim that is the user's name: {user}.", default="sub")
     claims_to_headers: Setting[Mapping[str, str], Table[str, str]] = setting(
-        TableOf(forms.TEXT, forms.EDITED_FIELD_NAME), "Claims that the origin gets as headers.", default=Table()
+        TableOf(forms.TEXT, forms.EDITED_FIELD_NAME),
+        "Claims that servers get as headers; a client's own are removed.",
+        default=Table(),
     )
 
 
@@ -117,9 +132,14 @@ class ApiKeys(Section):
     """One of `[api_keys]`: keys in a header or in the query."""
 
     name: Word = setting(forms.NAME, "Its key in `[api_keys]`.", default=DERIVED, from_table_key=True)
-    file: Word = setting(forms.FILE, "Lines of name:hash from `proxycore hash-password`.")
+    file: Word = setting(forms.FILE, "Lines of name:hash from `proxycore hash-password --api-key`.")
     header: OptionalWord = setting(forms.FIELD_NAME, "The header that holds the key.", default=None)
     query: OptionalWord = setting(forms.TEXT, "The query parameter that holds the key.", default=None)
+    user_header: OptionalWord = setting(
+        forms.EDITED_FIELD_NAME,
+        "The header by which servers are told the key's name; a client's own is removed.",
+        default=None,
+    )
 
     def check(self, place: Place) -> None:
         if (self.header is None) == (self.query is None):

@@ -293,6 +293,18 @@ class ForwardAuth(Section):
 
 
 @section
+class ClientCertificate(Section):
+    """`client_certificate`: clients need a certificate that `client_ca` of the listener vouches for; `{}` takes any."""
+
+    subjects: Words = setting(ListOf(forms.TEXT), "Subjects that are let in, as `{tls_subject}` has them.", default=())
+    user_header: OptionalWord = setting(
+        forms.EDITED_FIELD_NAME,
+        "The header by which servers are told the subject; a client's own is removed.",
+        default=None,
+    )
+
+
+@section
 class Waf(Section):
     """`waf`: known attacks are looked for."""
 
@@ -362,6 +374,9 @@ class Route(Section):
     basic_auth: OptionalWord = setting(Reference("basic_auth"), "Which of `[basic_auth]` lets in.", default=None)
     jwt: OptionalWord = setting(Reference("jwt"), "Which of `[jwt]` lets in.", default=None)
     api_key: OptionalWord = setting(Reference("api_keys"), "Which of `[api_keys]` lets in.", default=None)
+    client_certificate: Setting[ClientCertificate | Mapping[str, Any] | None, ClientCertificate | None] = setting(
+        Nested(lambda: ClientCertificate), "Let in who has a client certificate.", default=None
+    )
     forward_auth: Setting[ForwardAuth | Mapping[str, Any] | None, ForwardAuth | None] = setting(
         Nested(lambda: ForwardAuth), "Ask an upstream whether to let in.", default=None
     )
@@ -416,6 +431,8 @@ class Route(Section):
             found = " and ".join(actions) if actions else "none"
             place.problem(f"a route has exactly one of upstream, redirect and respond; here is {found}")
             return
+        if self.basic_auth is not None and self.jwt is not None:
+            place.at("jwt").problem("basic_auth and jwt both need Authorization, which a request has once")
         if actions == ["upstream"]:
             return
         for key in ("rewrite", "rewrite_responses", "cache", "compress", "websocket"):

@@ -18,6 +18,8 @@ from proxycore.config.loading import Reading, read_dict, read_toml
 from proxycore.config.materials import Materials
 from proxycore.core import Core
 from proxycore.policies.addresses import AddressSet
+from proxycore.policies.auth.passwords import parse_api_keys, parse_users
+from proxycore.policies.auth.tokens import parse_key_set
 from proxycore.program.access_log import compile_line
 
 _Parsed = TypeVar("_Parsed")
@@ -101,10 +103,9 @@ class Source:
             config = replace(config, workers=self.workers)
         problems: list[Problem] = []
         materials = read_materials(config, files, self.name, problems)
-        checks: list[Callable[[], object]] = [
-            partial(compile_line, config.logging, self.name),
-            partial(_compile, config, materials, self.name),
-        ]
+        checks: list[Callable[[], object]] = [partial(compile_line, config.logging, self.name)]
+        if not problems:
+            checks.append(partial(_compile, config, materials, self.name))
         for check in checks:
             try:
                 check()
@@ -157,6 +158,18 @@ def read_materials(config: Config, files: Files, source: str, problems: list[Pro
             for name, upstream in config.upstreams.items()
             if upstream.sticky is not None
         },
+        users={
+            basic.file: contents.read(basic.file, f"basic_auth.{name}.file", _users)
+            for name, basic in config.basic_auth.items()
+        },
+        api_keys={
+            keys.file: contents.read(keys.file, f"api_keys.{name}.file", _api_keys)
+            for name, keys in config.api_keys.items()
+        },
+        key_sets={
+            jwt.keys_file: contents.read(jwt.keys_file, f"jwt.{name}.keys_file", parse_key_set, instead=b'{"keys":[]}')
+            for name, jwt in config.jwt.items()
+        },
     )
 
 
@@ -174,6 +187,14 @@ def _network_list(content: bytes) -> AddressSet:
     return AddressSet.from_lines(content.decode())
 
 
+def _users(content: bytes) -> Mapping[str, str]:
+    return parse_users(content.decode())
+
+
+def _api_keys(content: bytes) -> Mapping[bytes, str]:
+    return parse_api_keys(content.decode())
+
+
 @dataclass(frozen=True, slots=True)
 class _Contents:
     """Reads the files that one configuration names, and notes what is wrong with them."""
@@ -182,9 +203,9 @@ class _Contents:
     source: str
     problems: list[Problem]
 
-    def read(self, path: str, place: str, parse: Callable[[bytes], _Parsed]) -> _Parsed:
+    def read(self, path: str, place: str, parse: Callable[[bytes], _Parsed], *, instead: bytes = b"") -> _Parsed:
         """What `parse` makes of a file. If it can't be read or `parse` raises ValueError, that is noted, and
-        what comes back stands in for it while the rest is checked: what `parse` makes of nothing.
+        what comes back is what `parse` makes of `instead`.
         """
         try:
             return parse(self.files.read(os.path.join(os.path.dirname(self.source), path)))
@@ -194,7 +215,7 @@ class _Contents:
             self._note(place, f'"{path}" isn\'t UTF-8')
         except ValueError as error:
             self._note(place, f'"{path}", {error}')
-        return parse(b"")
+        return parse(instead)
 
     def _note(self, place: str, message: str) -> None:
         self.problems.append(Problem(self.source, None, place, message))

@@ -21,6 +21,7 @@ from proxycore.composition.filters import Filter
 from proxycore.config import Config
 from proxycore.config.materials import Materials
 from proxycore.core import Core
+from proxycore.policies.auth.passwords import VERIFY_PASSWORD, verify_password
 from proxycore.program.listening import ListeningSockets, by_listener
 from proxycore.sockets.driver import Driver
 from proxycore.sockets.naming import address_of, error_name
@@ -99,7 +100,7 @@ class Service(abc.ABC):
         closed: Event,
     ) -> None:
         self._config = config
-        self._calls = dict(calls)
+        self._calls: dict[str, Function] = {VERIFY_PASSWORD: blocking(verify_password), **calls}
         self._closed = closed
         self._draining = False
         self._armed = math.inf

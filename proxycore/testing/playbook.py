@@ -25,6 +25,7 @@ from typing import Any
 
 from proxycore.composition.filters import Filter
 from proxycore.config import Config
+from proxycore.config.materials import Materials
 from proxycore.core import Core
 from proxycore.testing.checkers import Backlogs, Books, Checker, Deadlines, Faults, Gates, Handles
 from proxycore.words.effects import (
@@ -151,10 +152,17 @@ class Playbook:
     """
 
     def __init__(
-        self, config: Config, *, filters: Sequence[Filter] = (), seed: int = 1, core: Core | None = None
+        self,
+        config: Config,
+        *,
+        materials: Materials | None = None,
+        filters: Sequence[Filter] = (),
+        seed: int = 1,
+        core: Core | None = None,
     ) -> None:
         self.core = core or Core(
             config,
+            materials,
             now=0.0,
             wall=WALL,
             seed=seed,

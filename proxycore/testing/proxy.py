@@ -24,6 +24,7 @@ from proxycore.composition.filters import Filter
 from proxycore.config import Config, Listener, load_toml
 from proxycore.config.materials import Materials
 from proxycore.core import Core
+from proxycore.policies.auth.passwords import VERIFY_PASSWORD, verify_password
 from proxycore.policies.trace import Trace
 from proxycore.testing.far_reader import Data, End, FarReader, Head
 from proxycore.words.effects import Abort, Call, Close, Connect, Effect, Resolve, Send
@@ -69,7 +70,7 @@ class Proxy:
     ) -> None:
         self.refusing: set[Address] = set()
         self.now = 0.0
-        self._calls = calls or {}
+        self._calls: dict[str, Function] = {VERIFY_PASSWORD: lambda given: verify_password(**given), **(calls or {})}
         self._outbound = _Outbound()
         self._journey: Journey | None = None
         self._facts: deque[tuple[Any, ...]] = deque()

@@ -25,6 +25,7 @@ import proxycore_trio
 from proxycore.composition.filters import Filter
 from proxycore.composition.ledger import Ledger
 from proxycore.config import Config
+from proxycore.config.materials import Materials
 from proxycore.words.notices import ExchangeEnded, Fault, Notice
 
 LIMIT = 10.0
@@ -145,7 +146,11 @@ BINDINGS: Mapping[str, Start] = {
 
 @contextlib.contextmanager
 def running(
-    binding: str, config: Config, filters: Sequence[Filter] = (), calls: Mapping[str, Callable[..., Any]] | None = None
+    binding: str,
+    config: Config,
+    filters: Sequence[Filter] = (),
+    calls: Mapping[str, Callable[..., Any]] | None = None,
+    materials: Materials | None = None,
 ) -> Iterator[Handle]:
     """Serve `config` on `binding` while the block runs."""
     started: queue.Queue[Handle | BaseException] = queue.Queue()
@@ -153,7 +158,8 @@ def running(
 
     def run() -> None:
         try:
-            BINDINGS[binding](config, {"filters": filters, "calls": calls, "observer": notices.extend}, started.put)
+            options = {"filters": filters, "calls": calls, "observer": notices.extend, "materials": materials}
+            BINDINGS[binding](config, options, started.put)
         except BaseException as error:
             started.put(error)
 

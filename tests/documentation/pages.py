@@ -32,6 +32,7 @@ from typing import Any
 
 from proxycore import Core, load_toml
 from proxycore.program.cli import make_parser
+from proxycore.program.files import Disk, read_materials
 from tests.examples.started import ENVIRONMENT, PATIENCE, ROOT, Started, ask
 
 ORIGIN_PORTS = (3000, 3001, 3002, 9001, 9002, 9003)
@@ -140,7 +141,7 @@ class Reader:
         elif block.language == "pycon":
             self._run_session(block, text)
         elif block.language == "toml":
-            start(text, str(block))
+            start(text, str(block), self._folder)
         elif block.language == "console":
             for command in commands_of(text):
                 self._type(command, block)
@@ -253,12 +254,13 @@ def check_packages(packages: list[str]) -> None:
             assert extra in project["optional-dependencies"], package
 
 
-def start(text: str, source: str) -> None:
-    """Load a configuration, or a part of one, and have the core take it."""
+def start(text: str, source: str, folder: Path) -> None:
+    """Load a configuration, or a part of one, and have the core take it, with those of its files that are there."""
     given = tomllib.loads(text)
     rest = "".join(part for table, part in _REST.items() if table not in given)
     config = load_toml(f"{text}\n{rest}", source=source)
-    Core(config, now=0.0, wall=0.0, seed=1, entropy=bytes)
+    materials = read_materials(config, Disk(), str(folder / "proxy.toml"), [])
+    Core(config, materials, now=0.0, wall=0.0, seed=1, entropy=bytes)
 
 
 def real_ports(started: Started) -> dict[int, int]:

@@ -89,10 +89,10 @@ def test_output_is_compared() -> None:
     assert not agrees("one\n", "two\n")
 
 
-def test_a_part_of_a_configuration_is_completed() -> None:
-    start('[timeouts]\nconnect = "1s"\n', "part")
+def test_a_part_of_a_configuration_is_completed(tmp_path: Path) -> None:
+    start('[timeouts]\nconnect = "1s"\n', "part", tmp_path)
     with pytest.raises(ValueError, match="conect"):
-        start('[timeouts]\nconect = "1s"\n', "part")
+        start('[timeouts]\nconect = "1s"\n', "part", tmp_path)
 
 
 @pytest.mark.parametrize(
