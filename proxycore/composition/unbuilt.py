@@ -46,8 +46,6 @@ def _listener(listener: Listener) -> Iterator[str]:
 
 def _upstream(upstream: Upstream) -> Iterator[str]:
     place = f"upstreams.{upstream.name}"
-    if upstream.health_check is not None:
-        yield f"{place}.health_check"
     for server in upstream.servers:
         if server.scheme == "https":
             yield f'{place}.servers "{server.name}": https'

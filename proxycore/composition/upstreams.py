@@ -20,8 +20,9 @@ from math import inf
 from random import Random
 from typing import TYPE_CHECKING, NamedTuple, overload
 
+from proxycore.composition.checks import Checks
 from proxycore.composition.upstream import UpstreamConnection
-from proxycore.config import Server, Upstream
+from proxycore.config import HealthCheck, Server, Upstream
 from proxycore.mechanisms.timers import Timer
 from proxycore.policies.affinity import StickyCookie
 from proxycore.policies.balancing import Balancer, make_balancer
@@ -72,6 +73,7 @@ class ServerState:
         "active",
         "available",
         "backup",
+        "checks",
         "config",
         "connections",
         "full_weight",
@@ -103,6 +105,7 @@ class ServerState:
         self.health = Health(upstream.config.health_check, upstream.config.outliers)
         self.warm_since = warm_since
         self.mode: Mode = "enabled"
+        self.checks: Checks | None = None
         self.take(member)
 
     def take(self, member: Member) -> None:
@@ -120,6 +123,21 @@ class ServerState:
             if self.mode != "enabled":
                 self.close_idle()
             self.upstream.changed(self, self.state, "an operator's command")
+
+    def check(self, engine: Engine, config: HealthCheck | None) -> None:
+        """Be checked as `config` says from now on, or not at all."""
+        if self.checks is not None and self.checks.config != config:
+            self.checks.stop()
+            self.checks = None
+        if self.checks is None and config is not None:
+            self.checks = Checks(engine, self, config)
+
+    def remove(self) -> None:
+        """It is one of the upstream's servers no more: leases end by themselves, idle connections now."""
+        self.is_removed = True
+        self.close_idle()
+        if self.checks is not None:
+            self.checks.stop()
 
     @property
     def state(self) -> str:
@@ -152,11 +170,19 @@ class ServerState:
         upstream = self.upstream
         may = may_eject(upstream.ejected, len(upstream.servers), upstream.config.outliers)
         self._judged(self.health.failed(how, upstream.now, refused=refused, may_eject=may), was_ejected=False)
+        if self.checks is not None and self.health.state == "ejected":
+            self.checks.hurry()
 
     def checked(self, error: str, began: float) -> None:
         """A check that was begun at `began` has ended: well if `error` is empty."""
         was_ejected = self.health.state == "ejected"
         self._judged(self.health.checked(error, self.upstream.now, began=began), was_ejected=was_ejected)
+
+    def reconfigure(self, config: Upstream) -> None:
+        """Be judged by other rules."""
+        was_ejected = self.health.state == "ejected"
+        changed = self.health.reconfigure(config.health_check, config.outliers, self.upstream.now)
+        self._judged(changed, was_ejected=was_ejected)
 
     def time_passed(self, now: float) -> None:
         """An ejection may be over."""
@@ -264,7 +290,7 @@ class UpstreamState:
         ranges = config.outliers.statuses
         self.bad_statuses = frozenset(status for status in range(200, 600) if any(status in r for r in ranges))
         for server in self.servers:
-            server.health.reconfigure(config.health_check, config.outliers)
+            server.reconfigure(config)
         self._follow()
 
     def command(self, command: ServerCommand) -> None:
@@ -289,10 +315,10 @@ class UpstreamState:
                     self.changed(server, "added", "")
             else:
                 server.take(member)
+            server.check(self._engine, self.config.health_check)
             servers.append(server)
         for gone in staying.values():
-            gone.is_removed = True
-            gone.close_idle()
+            gone.remove()
             self.changed(gone, "removed", "")
         self.ejected = sum(server.health.state == "ejected" for server in servers)
         self._by_name = {server.name: server for server in servers}
@@ -325,6 +351,7 @@ class UpstreamState:
         self._clock.drop()
         for server in self.servers:
             server.close_idle()
+            server.check(self._engine, None)
 
     # ---- who of them may be picked
 
@@ -339,7 +366,8 @@ class UpstreamState:
     @property
     def armed_clocks(self) -> int:
         """Clocks of its own, that no exchange waits for."""
-        return int(self._clock.at != inf)
+        checks = sum(server.checks.armed_clocks for server in self.servers if server.checks is not None)
+        return checks + (self._clock.at != inf)
 
     def health_changed(self, server: ServerState) -> None:
         """The verdict on `server` is another one."""

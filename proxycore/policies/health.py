@@ -37,8 +37,8 @@ JITTER: Final = 0.1
 class Health:
     """What is known of one server. Times are seconds, as the core's `now`.
 
-    Tell `checked`, `failed` and `expired`: they return whether `state` changed. `failures` counts those of live traffic
-    in a row; set it to 0 when an exchange went well. `until` is when an ejection ends.
+    Tell `checked`, `failed`, `expired` and `reconfigure`: they return whether `state` changed. `failures` counts those
+    of live traffic in a row; set it to 0 when an exchange went well. `until` is when an ejection ends.
     """
 
     __slots__ = (
@@ -72,16 +72,17 @@ class Health:
         self._ejected_for = 0.0
         self._ejected_at = self._changed_at = -inf
 
-    def reconfigure(self, check: HealthCheck | None, outliers: Outliers) -> None:
+    def reconfigure(self, check: HealthCheck | None, outliers: Outliers, now: float) -> bool:
         """Go by other rules from now on. What was found stays, but for findings of checks that are made no more."""
         self._outliers = outliers
-        if check is None and self._check is not None:
-            self._passes = True
-            self._was_checked = False
-            self._good = self._bad = 0
-            if self.state == "down":
-                self.state, self.reason = "up", "it is checked no more"
+        was_checked = self._check is not None
         self._check = check
+        if check is not None or not was_checked:
+            return False
+        self._passes = True
+        self._was_checked = False
+        self._good = self._bad = 0
+        return self._judge(now, "it is checked no more")
 
     def checked(self, error: str, now: float, *, began: float) -> bool:
         """A check that was begun at `began` has ended: well if `error` is empty."""

@@ -16,4 +16,3 @@ def test_the_readme_tells_what_is_not_there_yet() -> None:
     assert [key for key in _ROUTE_KEYS if key.replace("_", " ") not in told] == []
     assert "admin" in told
     assert "tls" in told
-    assert "health check" in told

@@ -181,9 +181,9 @@ def test_a_server_is_out_until_both_let_it_in() -> None:
 def test_without_checks_any_more_nothing_is_left_of_their_findings() -> None:
     server = health()
     check(server, "-")
-    server.reconfigure(None, OUTLIERS)
+    assert server.reconfigure(None, OUTLIERS, 1.0) is True
     assert (server.state, server.reason) == ("up", "it is checked no more")
-    server.reconfigure(CHECK, OUTLIERS)
+    assert server.reconfigure(CHECK, OUTLIERS, 2.0) is False
     check(server, "-")
     assert server.state == "down"
 
