@@ -250,23 +250,32 @@ class DownstreamConnection:
         exchange.begin()
 
     def _read_body(self, exchange: Exchange, pace: Pace) -> bool:
-        """Take one piece of content. False: no more for now."""
-        event = self._reader.next_event()
+        """Take one piece of content, with the end if that is here, too. False: no more for now."""
+        whole = self._reader.take_content()
+        event = self._reader.next_event() if whole is None else whole
         if event is None:
             if not self.wire.is_gated:
                 pace.wait()
             return False
-        if isinstance(event, bytes):
+        if isinstance(event, End):
+            self._end_body(exchange, pace, event.trailers)
+            return True
+        assert isinstance(event, bytes)
+        if event:
             pace.received(len(event))
             exchange.request_data(event)
-            if self._exchange is exchange and not self.wire.is_gated and pace.is_too_slow:
+        if self._exchange is exchange:
+            if whole is not None:
+                self._end_body(exchange, pace, [])
+            elif not self.wire.is_gated and pace.is_too_slow:
                 exchange.request_timed_out("request_body")
-        elif isinstance(event, End):
-            self._reading_body = False
-            self._pace = None
-            pace.end()
-            exchange.request_end(event.trailers)
         return True
+
+    def _end_body(self, exchange: Exchange, pace: Pace, trailers: list[Field]) -> None:
+        self._reading_body = False
+        self._pace = None
+        pace.end()
+        exchange.request_end(trailers)
 
     def _refused(self, refused: Refused) -> None:
         """What came is no request: answer, and read on nowhere (waitress, CVE-2024-49768)."""

@@ -51,9 +51,10 @@ _NOBODY = _Nobody()
 class Wire:
     """Writes to, and reads from, one connection.
 
-    `is_waiting`: bytes that were sent still wait in the driver. `is_blocked`: as many as may.
-    `is_gated`: we read nothing from this connection at present. `lost`: its last fact has come,
-    with `lost_error`. All are kept as plain attributes because they are read for each request.
+    `unsent`: bytes written during this fact and not yet turned into effects. `is_waiting`: bytes that
+    were sent still wait in the driver. `is_blocked`: as many as may. `is_gated`: we read nothing from
+    this connection at present. `lost`: its last fact has come, with `lost_error`. All are kept as plain
+    attributes because they are read for each request.
     `owner` is told what happens; a connection may change hands.
     """
 
@@ -73,6 +74,7 @@ class Wire:
         "lost",
         "lost_error",
         "owner",
+        "unsent",
     )
 
     def __init__(self, engine: Engine, conn: ConnId) -> None:
@@ -83,7 +85,7 @@ class Wire:
         self._engine = engine
         self.owner: WireOwner = _NOBODY
         self._pieces: list[bytes] = []
-        self._flushed = 0
+        self.unsent = self._flushed = 0
         self._gate = Gate()
         self._watermark = Watermark(engine.plan.limits.buffer)
         self._leaving: list[Exchange] | None = None
@@ -94,16 +96,12 @@ class Wire:
         """The exchanges that have ended and whose last bytes wait."""
         return self._leaving or ()
 
-    @property
-    def unsent(self) -> int:
-        """Bytes written during this fact and not yet turned into effects."""
-        return sum(map(len, self._pieces))
-
     def write(self, data: bytes) -> None:
         pieces = self._pieces
         if not pieces:
             self._engine.dirty.append(self)
         pieces.append(data)
+        self.unsent += len(data)
         if self.is_waiting and self._watermark.sent(len(data)):
             self.is_blocked = True
             self.owner.blocked()
@@ -114,16 +112,11 @@ class Wire:
         if not pieces:
             return
         self._pieces = []
-        if len(pieces) == 1:
-            piece = pieces[0]
-            self._flushed = len(piece)
-            self._engine.sends.append(Send(self.conn, piece))
-        elif max(map(len, pieces)) < WHOLE:
-            piece = b"".join(pieces)
-            self._flushed = len(piece)
-            self._engine.sends.append(Send(self.conn, piece))
+        self._flushed = size = self.unsent
+        self.unsent = 0
+        if size < WHOLE:
+            self._engine.sends.append(Send(self.conn, b"".join(pieces)))
         else:
-            self._flushed = sum(map(len, pieces))
             self._engine.sends += [Send(self.conn, piece) for piece in _join_small(pieces)]
 
     def send_eof(self) -> None:
@@ -137,6 +130,7 @@ class Wire:
 
     def abort(self) -> None:
         self._pieces = []
+        self.unsent = 0
         self._engine.effects.append(Abort(self.conn))
 
     def shut(self, reason: int) -> bool:
@@ -189,6 +183,7 @@ class Wire:
         self.lost = True
         self.lost_error = error
         self._pieces = []
+        self.unsent = 0
         self.is_waiting = self.is_blocked = self.is_gated = False
         if self._clock is not None:
             self._clock.drop()
