@@ -24,6 +24,7 @@ from proxycore.composition.dialer import Names
 from proxycore.composition.engine import Endpoint, Engine
 from proxycore.composition.filters import Filter
 from proxycore.composition.ledger import Ledger, count
+from proxycore.composition.overview import Overview, overview
 from proxycore.composition.plan import Plan
 from proxycore.composition.upstreams import UpstreamState
 from proxycore.config import Config
@@ -270,6 +271,16 @@ class Core:
         own += sum(upstream.armed_clocks for upstream in self._upstreams.values())
         upstreams = [*self._upstreams.values(), *self._leaving]
         return count(self._engine, upstreams, own_timers=own)
+
+    def overview(self) -> Overview:
+        """Listeners, routes, upstreams and their servers as they stand. Walks all tables: once a second is enough."""
+        return overview(
+            self._engine.plan.config,
+            self._upstreams,
+            self._engine.clients.values(),
+            exchanges=len(self._engine.exchanges),
+            is_draining=self._is_draining,
+        )
 
     @property
     def is_drained(self) -> bool:

@@ -33,7 +33,12 @@ def check_built(config: Config) -> None:
 
 def _process(config: Config) -> Iterator[str]:
     if config.admin is not None:
-        yield "admin"
+        if config.workers != 1:
+            yield "admin: with several workers"
+        if config.admin.tls is not None:
+            yield "admin.tls"
+        if config.admin.username is not None:
+            yield "admin.username"
 
 
 def _listener(listener: Listener) -> Iterator[str]:

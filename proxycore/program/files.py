@@ -69,12 +69,30 @@ class Copy:
 
 
 @dataclass(frozen=True, slots=True)
+class Edited:
+    """The files as they would be with another content of one of them."""
+
+    files: Files
+    path: str
+    text: str
+
+    def read(self, path: str) -> bytes:
+        return self.text.encode() if path == self.path else self.files.read(path)
+
+    def find(self, pattern: str) -> Sequence[str]:
+        return self.files.find(pattern)
+
+
+@dataclass(frozen=True, slots=True)
 class Loaded:
     """A configuration with the contents that it needs, checked as far as that is possible without serving it."""
 
     config: Config
     materials: Materials
-    located: Callable[[Iterable[Problem]], list[Problem]] = list
+    file: str = ""
+    text: str = ""
+    """The file's name and content, where the configuration has one."""
+    located: Callable[[Iterable[Problem]], list[Problem]] = field(default=list, compare=False)
     """Gives problems that are found later their file and line."""
 
 
@@ -113,7 +131,8 @@ class Source:
                 problems += error.problems
         if problems:
             raise ConfigError(reading.located(problems))
-        return Loaded(config, materials, reading.located)
+        text = files.read(self.file).decode() if self.file else ""
+        return Loaded(config, materials, self.file, text, reading.located)
 
     def _read(self, files: Files) -> Reading:
         if self.file:

@@ -15,7 +15,7 @@ from proxycore.program.files import Loaded
 from proxycore.program.listening import ListenError
 from proxycore.program.program_log import set_level
 from proxycore.program.reloading import Reloading
-from proxycore.program.service import Service
+from proxycore.program.service import Service, Written
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 
@@ -65,6 +65,7 @@ class Process:
     def started(self, service: Service) -> None:
         """The service listens. Raises NotStarted where it may not go on."""
         self._service = service
+        _note_file(service, self._loaded)
         self._on_started(service)
 
     def signalled(self, number: int) -> None:
@@ -113,7 +114,8 @@ class Process:
             self._access_log.discard(log)
             raise
         self._access_log.commit(log)
-        service.core.watch(kinds_wanted(loaded.config.logging))
+        _note_file(service, loaded)
+        service.watch(kinds_wanted(loaded.config.logging))
         set_level(loaded.config.logging.level)
         self._warn_of_restart(before, loaded.config)
         _log.info("the new configuration is in force")
@@ -123,3 +125,7 @@ class Process:
         for key in ("workers", "user"):
             if getattr(before, key) != getattr(after, key):
                 _log.warning("%s was changed: that takes a restart", key)
+
+
+def _note_file(service: Service, loaded: Loaded) -> None:
+    service.written = Written(loaded.file, loaded.text) if loaded.file else None

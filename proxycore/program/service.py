@@ -14,17 +14,20 @@ import os
 import socket
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from proxycore.composition.filters import Filter
 from proxycore.config import Config
 from proxycore.config.materials import Materials
 from proxycore.core import Core
 from proxycore.policies.auth.passwords import VERIFY_PASSWORD, verify_password
+from proxycore.policies.statistics import COUNTED_KINDS, Statistics
 from proxycore.program.listening import ListeningSockets, by_listener
 from proxycore.sockets.driver import Driver
 from proxycore.sockets.naming import address_of, error_name
+from proxycore.words.commands import ServerCommand
 from proxycore.words.effects import Effect
 from proxycore.words.ids import Address, CallId, LookupId
 from proxycore.words.notices import ALL_KINDS, Kind, Notice
@@ -33,6 +36,7 @@ Fact = Callable[..., Sequence[Effect]]
 Function = Callable[..., Any] | Callable[..., Awaitable[Any]]
 Observer = Callable[[Sequence[Notice]], None]
 _F = TypeVar("_F", bound=Callable[..., Any])
+_C = TypeVar("_C")
 
 CANCELLED = "ECANCELED"
 """The error of a look-up or call that was cancelled."""
@@ -47,6 +51,13 @@ Handle = LookupId | CallId
 
 _log = logging.getLogger("proxycore")
 _LOOKUP_ERRORS = {getattr(socket, name): name for name in dir(socket) if name.startswith("EAI_")}
+
+
+class Written(NamedTuple):
+    """The file that the configuration in force came from, and what it said."""
+
+    file: str
+    text: str
 
 
 class Event(Protocol):
@@ -85,7 +96,8 @@ class Service(abc.ABC):
     `filters` serve every exchange after those that the configuration asks for. `calls` are the
     functions that a filter may `Ask` for, by name. `observer` gets a sequence of the notices of the kinds
     in `watch` after each wake-up, and must not wait. `closed` is set once no connection is left after a
-    drain, or when the service is closed.
+    drain, or when the service is closed. `written` is what a program that read a file
+    tells of it, `dashboard` the service of `[admin]`.
     """
 
     def __init__(
@@ -105,8 +117,14 @@ class Service(abc.ABC):
         self._draining = False
         self._armed = math.inf
         self._clock = time.monotonic
+        self._statistics = Statistics() if config.admin is not None else None
+        self._observer = observer
+        self.written: Written | None = None
+        self.dashboard: Service | None = None
         now, wall = self._clock(), time.time()
         self._wall_offset = wall - now
+        self._each_second: Callable[[], None] | None = None
+        self._second_at = math.inf
         self._core = Core(
             config,
             materials,
@@ -115,7 +133,7 @@ class Service(abc.ABC):
             seed=int.from_bytes(os.urandom(8)),
             entropy=os.urandom,
             filters=filters,
-            watch=watch if observer is not None else (),
+            watch=self._kinds(watch if observer is not None else ()),
         )
         self._sockets = ListeningSockets(config.listeners)
         self._driver = Driver(
@@ -125,7 +143,7 @@ class Service(abc.ABC):
             resolve=self._resolve,
             call=self._call,
             cancel=self._cancel,
-            on_notices=observer,
+            on_notices=observer if self._statistics is None else self._observe,
         )
 
     # ---- for whoever embeds it ------------------------------------------------------------------------------
@@ -139,6 +157,25 @@ class Service(abc.ABC):
     def config(self) -> Config:
         """The configuration in force."""
         return self._config
+
+    def watch(self, kinds: Collection[Kind]) -> None:
+        """Give the observer notices of these kinds from now on, and no others."""
+        self._core.watch(self._kinds(kinds))
+
+    def beside(self, serve: Callable[..., _C]) -> _C | nullcontext[None]:
+        """The service of `[admin]`, made by the same binding's `serve`; a block that does nothing without `[admin]`."""
+        if self._statistics is None:
+            return nullcontext()
+        # Here, so that whoever has no dashboard doesn't load it.
+        from proxycore.program.admin.local import beside
+
+        return serve(*beside(self, self._statistics))
+
+    def call_each_second(self, function: Callable[[], None]) -> None:
+        """Call `function` once a second from now on, when nothing else goes on."""
+        self._each_second = function
+        self._second_at = self._clock() + 1.0
+        self._after()
 
     @property
     def addresses(self) -> dict[str, list[Address]]:
@@ -179,6 +216,25 @@ class Service(abc.ABC):
         timeout = self._config.timeouts.drain if timeout is None else timeout
         self._tell(partial(self._core.drain_requested, deadline=self._clock() + timeout))
 
+    def nudge(self) -> None:
+        """Something outside of the service woke what waits in its core: have it go on."""
+        self._after()
+
+    def _kinds(self, wanted: Collection[Kind]) -> Collection[Kind]:
+        """The kinds to build: what is wanted, and what the dashboard counts."""
+        return wanted if self._statistics is None else {*wanted, *COUNTED_KINDS}
+
+    def _observe(self, notices: Sequence[Notice]) -> None:
+        assert self._statistics is not None
+        self._statistics.take(notices)
+        if self._observer is not None:
+            self._observer(notices)
+
+    def command(self, command: ServerCommand) -> None:
+        """Do what an operator orders. Raises CommandRefused, with nothing changed."""
+        self._driver.tell(self._core.commanded, command)
+        self._after()
+
     # ---- for a binding --------------------------------------------------------------------------------------
 
     def _ready(self) -> None:
@@ -193,6 +249,9 @@ class Service(abc.ABC):
         if abs(drift) > DRIFT:
             self._wall_offset += drift
             self._tell(self._core.clock_adjusted, now + self._wall_offset)
+        if self._each_second is not None and now >= self._second_at:
+            self._second_at = max(self._second_at + 1.0, now)
+            self._guard(self._each_second)
         deadline = self._driver.next_deadline()
         if deadline is not None and deadline <= now:
             self._guard(self._driver.timer_expired)
@@ -258,7 +317,9 @@ class Service(abc.ABC):
     def _after(self) -> None:
         """Set the timer earlier if need be; one that is set too early costs less than setting it each time."""
         deadline = self._driver.next_deadline()
-        if deadline is not None and deadline < self._armed:
+        if deadline is None or deadline > self._second_at:
+            deadline = self._second_at
+        if deadline < self._armed:
             self._armed = deadline
             self._arm(max(deadline - self._clock(), 0.0) + TICK)
         if self._draining and self._core.is_drained:

@@ -33,7 +33,8 @@ async def serve(
     """
     server = Server(config, filters=filters, calls=calls or {}, observer=observer, watch=watch, materials=materials)
     try:
-        yield server
+        async with server.beside(serve) as server.dashboard:
+            yield server
     finally:
         await server.close()
 

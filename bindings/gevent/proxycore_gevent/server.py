@@ -37,7 +37,8 @@ def serve(
     """
     server = Server(config, filters=filters, calls=calls or {}, observer=observer, watch=watch, materials=materials)
     try:
-        yield server
+        with server.beside(serve) as server.dashboard:
+            yield server
     finally:
         server.close()
 

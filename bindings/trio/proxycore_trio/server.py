@@ -46,7 +46,8 @@ async def serve(
             )
             try:
                 nursery.start_soon(server._serve)
-                yield server
+                async with server.beside(serve) as server.dashboard:
+                    yield server
             finally:
                 nursery.cancel_scope.cancel()
     except BaseExceptionGroup as group:

@@ -73,7 +73,9 @@ def serve(source: Source, loaded: Loaded, binding: str) -> int:
 
     def started(service: Service) -> None:
         become(loaded.config.user)
-        print(banner(source.name, loaded.config, service.addresses, runtimes.describe(binding)), file=sys.stderr)
+        dashboard = None if service.dashboard is None else service.dashboard.address
+        runtime = runtimes.describe(binding)
+        print(banner(source.name, loaded.config, service.addresses, runtime, dashboard), file=sys.stderr)
 
     access_log = AccessLog(loaded.config.logging, source=source.name)
     try:

@@ -1,0 +1,146 @@
+"""What a person at a dashboard wants to see of a core, read from its tables at this moment.
+
+Plain values in frozen classes: `dataclasses.asdict` makes JSON of them. Counts of what has been are not
+here, but in the notices (`policies.statistics`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from proxycore.config import Config, Route
+from proxycore.config.sections import options_of
+
+if TYPE_CHECKING:
+    from proxycore.composition.clients import ClientConnection
+    from proxycore.composition.upstreams import ServerState, UpstreamState
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerView:
+    """`connections` are those of clients that are open now."""
+
+    name: str
+    bind: tuple[str, ...]
+    protocols: tuple[str, ...]
+    tls: bool
+    connections: int
+
+
+@dataclass(frozen=True, slots=True)
+class RouteView:
+    """`match` and `action` as a person would say them."""
+
+    name: str
+    match: str
+    action: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServerView:
+    """`state` is `up`, `down`, `ejected`, `drained` or `disabled`, and `reason` says why it isn't `up`."""
+
+    name: str
+    url: str
+    state: str
+    reason: str
+    weight: float
+    backup: bool
+    active: int
+    connections: int
+    idle: int
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamView:
+    """`in_flight` exchanges are with its servers or wait; `queued` of them wait."""
+
+    name: str
+    balance: str
+    in_flight: int
+    queued: int
+    servers: tuple[ServerView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """All of it. `exchanges` are going on now, `connections` of clients are open."""
+
+    listeners: tuple[ListenerView, ...]
+    routes: tuple[RouteView, ...]
+    upstreams: tuple[UpstreamView, ...]
+    exchanges: int
+    connections: int
+    is_draining: bool
+
+
+def overview(
+    config: Config,
+    upstreams: Mapping[str, UpstreamState],
+    clients: Iterable[ClientConnection],
+    *,
+    exchanges: int,
+    is_draining: bool,
+) -> Overview:
+    """Walk the tables: its cost grows with connections and servers, so ask for it once a second and not more."""
+    connections = Counter(client.listener for client in clients)
+    return Overview(
+        tuple(
+            ListenerView(
+                listener.name, listener.bind, listener.protocols, listener.tls is not None, connections[listener.name]
+            )
+            for listener in config.listeners
+        ),
+        tuple(RouteView(route.name, shown_match(route), shown_action(route)) for route in config.routes),
+        tuple(_view(upstream) for upstream in upstreams.values()),
+        exchanges,
+        connections.total(),
+        is_draining,
+    )
+
+
+def _view(upstream: UpstreamState) -> UpstreamView:
+    servers = tuple(_server_view(server) for server in upstream.servers)
+    return UpstreamView(upstream.name, upstream.config.balance, upstream.in_flight, len(upstream.queue), servers)
+
+
+def _server_view(server: ServerState) -> ServerView:
+    return ServerView(
+        server.name,
+        server.config.url,
+        server.state,
+        server.reason,
+        server.weight,
+        server.backup,
+        server.active,
+        server.connections,
+        len(server.idle),
+    )
+
+
+def shown_match(route: Route) -> str:
+    """A match in one line: `host example.com, path /api/* or /v2/*`."""
+    parts = []
+    for option in options_of(type(route.match)):
+        value = getattr(route.match, option.attribute)
+        if not value:
+            continue
+        if isinstance(value, tuple) and option.key != "any":
+            parts.append(f"{option.key} {' or '.join(map(str, value))}")
+        elif isinstance(value, Mapping):
+            parts += [f"{option.key} {name} = {' or '.join(values)}" for name, values in value.items()]
+        else:
+            parts.append(f"{option.key} …" if option.key in ("any", "not") else f"{option.key} {value}")
+    return ", ".join(parts) or "everything"
+
+
+def shown_action(route: Route) -> str:
+    """What becomes of a request, in a word or two."""
+    if route.upstream is not None:
+        return f"upstream {route.upstream}"
+    if route.redirect is not None:
+        return f"redirect {route.redirect.status}"
+    return f"respond {route.respond.status}" if route.respond is not None else "a filter"

@@ -1,0 +1,224 @@
+"""What can be asked and ordered, as operations on a `Source`: one process that serves, or all workers together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from proxycore.config import ConfigError
+from proxycore.program.admin.events import Events
+from proxycore.program.admin.operations import Call, Operation, Operations, Problem, Schema
+from proxycore.program.admin.reports import Board
+from proxycore.words.commands import (
+    AddServer,
+    CommandRefused,
+    DisableServer,
+    DrainServer,
+    EnableServer,
+    RemoveServer,
+    ServerCommand,
+    WeighServer,
+)
+
+ACTION_HEADER = "X-Proxycore-Action"
+"""A form or a plain link of another site can't send it, and a script there may not (CORS isn't answered)."""
+
+MODES: dict[str, type[ServerCommand]] = {"enabled": EnableServer, "drained": DrainServer, "disabled": DisableServer}
+LEVELS = ["debug", "info", "warning", "error"]
+
+_TEXT: Schema = {"type": "string", "minLength": 1}
+_ANY: Schema = {"type": "object"}
+_LIST: Schema = {"type": "array", "items": _ANY}
+_CHANGE: Schema = {
+    "type": "object",
+    "minProperties": 1,
+    "additionalProperties": False,
+    "properties": {
+        "mode": {"enum": list(MODES)},
+        "weight": {"type": "integer", "minimum": 0, "maximum": 1_000_000},
+    },
+}
+_SERVER: Schema = {
+    "type": "object",
+    "required": ["name", "url"],
+    "additionalProperties": False,
+    "properties": {
+        "name": _TEXT,
+        "url": _TEXT,
+        "weight": {"type": "integer", "minimum": 0, "maximum": 1_000_000},
+        "max_connections": {"type": "integer", "minimum": 1, "maximum": 1_000_000},
+        "backup": {"type": "boolean"},
+    },
+}
+_CONFIGURATION: Schema = {
+    "type": "object",
+    "required": ["toml"],
+    "additionalProperties": False,
+    "properties": {
+        "toml": {"type": "string", "description": "The whole configuration, as it would stand in its file."}
+    },
+}
+_PROBLEMS: Schema = {
+    "type": "object",
+    "required": ["problems"],
+    "properties": {"problems": {"type": "array", "items": {"type": "string"}}},
+}
+
+
+class Source(Protocol):
+    """Whoever serves, as the API needs it."""
+
+    board: Board
+    events: Events
+
+    def command(self, command: ServerCommand) -> None:
+        """Obey in every process. Raises CommandRefused."""
+
+    def set_log_level(self, level: str) -> None: ...
+
+    def configuration(self) -> str:
+        """The text of the configuration in force."""
+
+    def check(self, text: str) -> None:
+        """Raises ConfigError where `text` couldn't be served."""
+
+    def configure(self, text: str) -> None:
+        """Serve `text` from now on, in every process. Raises ConfigError, with nothing changed."""
+
+    def explain(self, request: str, headers: dict[str, str], client_ip: str) -> Any:
+        """What would become of a request, and why. Raises ValueError."""
+
+
+def operations(source: Source, openapi: Callable[[], Any]) -> Operations:
+    """All operations on `source`; `openapi` gives the document that describes them."""
+    api = _Api(source)
+    server = "/api/v1/upstreams/{upstream}/servers/{server}"
+    return Operations(
+        [
+            Operation("GET", "/api/openapi.json", "This document.", lambda call: openapi(), gives=_ANY),
+            Operation("GET", "/api/v1/status", "Everything at once.", api.status, gives=_ANY),
+            Operation(
+                "GET", "/api/v1/seconds", "Rates and percentiles of each of the last seconds.", api.seconds, gives=_LIST
+            ),
+            Operation("GET", "/api/v1/listeners", "Where we listen.", api.part("listeners"), gives=_LIST),
+            Operation("GET", "/api/v1/routes", "Which request goes where.", api.part("routes"), gives=_LIST),
+            Operation("GET", "/api/v1/upstreams", "Where we send.", api.part("upstreams"), gives=_LIST),
+            Operation(
+                "GET", "/api/v1/failures", "The last exchanges that failed, and why.", api.part("failures"), gives=_LIST
+            ),
+            Operation(
+                "GET", "/api/v1/changes", "The last changes of servers, and why.", api.part("changes"), gives=_LIST
+            ),
+            Operation("GET", "/api/v1/upstreams/{upstream}", "One upstream.", api.upstream, gives=_ANY),
+            Operation("GET", server, "One server.", api.server, gives=_ANY),
+            Operation("POST", "/api/v1/upstreams/{upstream}/servers", "Add a server.", api.add, _SERVER),
+            Operation("PATCH", server, "Drain, disable, enable or weigh a server.", api.change, _CHANGE),
+            Operation("DELETE", server, "Take a server out; it finishes what it has.", api.remove),
+            Operation(
+                "GET", "/api/v1/configuration", "The configuration in force.", api.configuration, gives=_CONFIGURATION
+            ),
+            Operation(
+                "POST", "/api/v1/configuration/check", "Check a configuration.", api.check, _CONFIGURATION, _PROBLEMS
+            ),
+            Operation("PUT", "/api/v1/configuration", "Serve another configuration.", api.configure, _CONFIGURATION),
+            Operation(
+                "PUT",
+                "/api/v1/log-level",
+                "Say more or less in the program's log.",
+                api.log_level,
+                {"type": "object", "required": ["level"], "properties": {"level": {"enum": LEVELS}}},
+            ),
+            Operation(
+                "POST",
+                "/api/v1/explain",
+                "Say what would become of a request, and why.",
+                api.explain,
+                {
+                    "type": "object",
+                    "required": ["request"],
+                    "properties": {"request": _TEXT, "headers": _ANY, "client_ip": _TEXT},
+                },
+                gives=_ANY,
+            ),
+        ]
+    )
+
+
+class _Api:
+    """What each operation does."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    def status(self, call: Call) -> Any:
+        return self._source.board.status()
+
+    def seconds(self, call: Call) -> Any:
+        return self._source.board.seconds()
+
+    def part(self, key: str) -> Callable[[Call], Any]:
+        return lambda call: self._source.board.status()[key]
+
+    def upstream(self, call: Call) -> Any:
+        return _named(self._source.board.status()["upstreams"], call.names["upstream"], "upstream")
+
+    def server(self, call: Call) -> Any:
+        return _named(self.upstream(call)["servers"], call.names["server"], "server")
+
+    def add(self, call: Call) -> None:
+        settings = dict(call.content)
+        self._command(AddServer(call.names["upstream"], settings.pop("name"), settings))
+
+    def change(self, call: Call) -> None:
+        self.server(call)
+        names = (call.names["upstream"], call.names["server"])
+        if "weight" in call.content:
+            self._command(WeighServer(*names, call.content["weight"]))
+        if "mode" in call.content:
+            self._command(MODES[call.content["mode"]](*names))
+
+    def remove(self, call: Call) -> None:
+        self.server(call)
+        self._command(RemoveServer(call.names["upstream"], call.names["server"]))
+
+    def configuration(self, call: Call) -> Any:
+        return {"toml": self._source.configuration()}
+
+    def check(self, call: Call) -> Any:
+        try:
+            self._source.check(call.content["toml"])
+        except ConfigError as error:
+            return {"problems": [str(problem) for problem in error.problems]}
+        return {"problems": []}
+
+    def configure(self, call: Call) -> None:
+        try:
+            self._source.configure(call.content["toml"])
+        except ConfigError as error:
+            raise Problem(422, str(error)) from None
+
+    def log_level(self, call: Call) -> None:
+        self._source.set_log_level(call.content["level"])
+
+    def explain(self, call: Call) -> Any:
+        content = call.content
+        try:
+            return self._source.explain(
+                content["request"], content.get("headers", {}), content.get("client_ip", "192.0.2.1")
+            )
+        except ValueError as error:
+            raise Problem(422, str(error)) from None
+
+    def _command(self, command: ServerCommand) -> None:
+        _named(self._source.board.status()["upstreams"], command.upstream, "upstream")
+        try:
+            self._source.command(command)
+        except CommandRefused as error:
+            raise Problem(409, str(error)) from None
+
+
+def _named(entries: list[dict[str, Any]], name: str, noun: str) -> dict[str, Any]:
+    for entry in entries:
+        if entry["name"] == name:
+            return entry
+    raise Problem(404, f'there is no {noun} "{name}"; there are: {", ".join(e["name"] for e in entries) or "none"}')

@@ -1,0 +1,98 @@
+"""One process that shows itself: the service of `[admin]` beside the one that serves, in the same runtime."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from proxycore import __version__
+from proxycore.composition.filters import Filter
+from proxycore.config import Config, Limits, Listener, Respond, Route
+from proxycore.config.process import Admin
+from proxycore.policies.statistics import Statistics
+from proxycore.program.admin.events import Events
+from proxycore.program.admin.operations import Problem
+from proxycore.program.admin.pages import CONTENT_MAX, Pages
+from proxycore.program.admin.reports import Board, report
+from proxycore.program.files import Disk, Edited, Loaded, Source
+from proxycore.program.listening import ListenError
+from proxycore.program.program_log import set_level
+from proxycore.program.service import Service, Written
+from proxycore.testing.explaining import explain
+from proxycore.testing.proxy import NoListener
+from proxycore.words.commands import ServerCommand
+
+
+def beside(service: Service, statistics: Statistics) -> tuple[Config, Sequence[Filter]]:
+    """The configuration and the filters of a second service, which shows `service`."""
+    admin = service.config.admin
+    assert admin is not None
+    local = Local(service, statistics)
+    service.call_each_second(local.look)
+    hosts = () if admin.bind.startswith("unix:") else admin.hosts
+    return admin_config(admin), [Pages(local, version=__version__, hosts=hosts)]
+
+
+def admin_config(admin: Admin) -> Config:
+    """A configuration whose every request the filter `Pages` answers."""
+    return Config(
+        listeners=[Listener(name="admin", bind=admin.bind)],
+        routes=[Route(name="admin", respond=Respond(status=404))],
+        limits=Limits(buffer=CONTENT_MAX, request_body=CONTENT_MAX),
+    )
+
+
+class Local:
+    """`api.Source` of one service."""
+
+    def __init__(self, service: Service, statistics: Statistics) -> None:
+        binding = type(service).__module__.partition(".")[0].removeprefix("proxycore_")
+        self.board = Board(version=__version__, binding=binding, started=time.time())
+        self.events = Events(self.board)
+        self._service = service
+        self._statistics = statistics
+        self.look()
+
+    def look(self) -> None:
+        """Take this second's report."""
+        self.board.take([report(self._service.core, self._statistics)], time.time())
+        self.events.tell()
+        if self._service.dashboard is not None:
+            self._service.dashboard.nudge()
+
+    def command(self, command: ServerCommand) -> None:
+        self._service.command(command)
+
+    def set_log_level(self, level: str) -> None:
+        set_level(level)
+
+    def configuration(self) -> str:
+        return self._written().text
+
+    def check(self, text: str) -> None:
+        self._load(text)
+
+    def configure(self, text: str) -> None:
+        file = self._written().file
+        loaded = self._load(text)
+        try:
+            self._service.reload(loaded.config, loaded.materials)
+        except ListenError as error:
+            raise Problem(409, str(error)) from None
+        self._service.written = Written(file, text)
+
+    def explain(self, request: str, headers: dict[str, str], client_ip: str) -> Any:
+        try:
+            return explain(self._service.config, request, headers, client_ip=client_ip).as_dict()
+        except NoListener as error:
+            raise ValueError(str(error)) from None
+
+    def _load(self, text: str) -> Loaded:
+        file = self._written().file
+        return Source(file).load(Edited(Disk(), file, text))
+
+    def _written(self) -> Written:
+        if self._service.written is None:
+            raise Problem(404, "what is served was not read from a file")
+        return self._service.written

@@ -1,0 +1,199 @@
+"""Reports of processes that serve, and the one status that is made of them.
+
+A report is plain values that JSON can carry: `report` makes it in the process that serves, `Board` takes
+those of all processes once a second and tells what the API and the dashboard show.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from itertools import pairwise
+from typing import Any
+
+from proxycore.core import Core
+from proxycore.policies.statistics import (
+    Statistics,
+    Summary,
+    Tally,
+    Where,
+    between,
+    dumped,
+    loaded,
+    merged,
+    percentile,
+    summed,
+)
+
+SHARES = (0.5, 0.95, 0.99)
+"""The percentiles that are shown."""
+
+MINUTES = 5
+"""What a percentile of a route or a server goes back to."""
+
+SECONDS_SHOWN = 300
+FAILURES_SHOWN = 50
+CHANGES_SHOWN = 50
+
+Report = Mapping[str, Any]
+Status = dict[str, Any]
+
+
+def report(core: Core, statistics: Statistics) -> Report:
+    """What one process knows at this moment."""
+    return {
+        "tallies": dumped(statistics.tallies),
+        "failures": [{**asdict(f), **f.where._asdict(), "where": None} for f in statistics.failures],
+        "changes": [asdict(change) for change in statistics.changes],
+        "overview": asdict(core.overview()),
+        "dropped": core.notices_dropped,
+    }
+
+
+class Board:
+    """The status of all processes together, second by second. `started` is wall time, in seconds since 1970."""
+
+    def __init__(self, *, version: str, binding: str, started: float) -> None:
+        self._version = version
+        self._binding = binding
+        self._started = started
+        self._seconds: deque[Summary] = deque(maxlen=SECONDS_SHOWN + 1)
+        self._minutes: deque[dict[Where, tuple[list[int], list[int]]]] = deque(maxlen=MINUTES)
+        self._minute = -1
+        self._reports: Sequence[Report] = ()
+        self.tallies: dict[Where, Tally] = {}
+
+    def take(self, reports: Sequence[Report], wall: float) -> None:
+        """The processes' reports of this second."""
+        self._reports = reports
+        self.tallies = merged(loaded(report["tallies"]) for report in reports)
+        self._seconds.append(summed(self.tallies.values(), wall))
+        if int(wall // 60) != self._minute:
+            self._minute = int(wall // 60)
+            self._minutes.append({where: (t.durations, t.first_bytes) for where, t in self.tallies.items()})
+
+    @property
+    def has_reports(self) -> bool:
+        return bool(self._reports)
+
+    def seconds(self, last: int = SECONDS_SHOWN) -> list[dict[str, Any]]:
+        """The last seconds, oldest first: rates and percentiles of each."""
+        kept = list(self._seconds)[-last - 1 :]
+        return [_second(before, after) for before, after in pairwise(kept)]
+
+    def status(self) -> Status:
+        """All that the dashboard shows, but for the seconds."""
+        now = self._seconds[-1]
+        views = [report["overview"] for report in self._reports]
+        return {
+            "version": self._version,
+            "binding": self._binding,
+            "workers": len(self._reports),
+            "started": self._started,
+            "uptime": now.wall - self._started,
+            "draining": any(view["is_draining"] for view in views),
+            "exchanges": sum(view["exchanges"] for view in views),
+            "connections": sum(view["connections"] for view in views),
+            "dropped": sum(report["dropped"] for report in self._reports),
+            "totals": {
+                "requests": now.count,
+                "failed": now.failed,
+                "retries": now.retries,
+                "received": now.received,
+                "sent": now.sent,
+            },
+            "listeners": _added([view["listeners"] for view in views], "connections"),
+            "routes": [
+                {**route, **self._figures(lambda where, name=route["name"]: where.route == name)}
+                for route in views[0]["routes"]
+            ],
+            "upstreams": [self._upstream(copies) for copies in _alike([view["upstreams"] for view in views])],
+            "causes": self._causes(),
+            "failures": self._latest("failures", FAILURES_SHOWN),
+            "changes": self._latest("changes", CHANGES_SHOWN),
+        }
+
+    def _upstream(self, copies: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """One upstream, as it stands in each process."""
+        first = copies[0]
+        servers = _added([copy["servers"] for copy in copies], "active", "connections", "idle")
+        figures = self._figures(lambda where: where.upstream == first["name"])
+        return {
+            **first,
+            "in_flight": sum(copy["in_flight"] for copy in copies),
+            "queued": sum(copy["queued"] for copy in copies),
+            "retries": figures["retries"],
+            "servers": [
+                {
+                    **server,
+                    **self._figures(
+                        lambda where, name=server["name"]: (where.upstream, where.server) == (first["name"], name)
+                    ),
+                }
+                for server in servers
+            ],
+        }
+
+    def _figures(self, belongs: Any) -> dict[str, Any]:
+        """Counts since the start, and percentiles of the last minutes, of the tallies that belong."""
+        mine = {where: tally for where, tally in self.tallies.items() if belongs(where)}
+        whole = summed(mine.values(), 0.0)
+        before = self._minutes[0] if self._minutes else {}
+        durations, first_bytes = list(whole.durations), list(whole.first_bytes)
+        for where in mine:
+            if where in before and len(self._minutes) > 1:
+                durations = between(before[where][0], durations)
+                first_bytes = between(before[where][1], first_bytes)
+        return {
+            "requests": whole.count,
+            "failed": whole.failed,
+            "retries": whole.retries,
+            "duration": _percentiles(durations),
+            "first_byte": _percentiles(first_bytes),
+        }
+
+    def _causes(self) -> list[dict[str, Any]]:
+        causes: dict[tuple[str, str], int] = {}
+        for tally in self.tallies.values():
+            for cause, count in tally.causes.items():
+                causes[cause] = causes.get(cause, 0) + count
+        ordered = sorted(causes.items(), key=lambda entry: -entry[1])
+        return [{"cause": cause, "detail": detail, "count": count} for (cause, detail), count in ordered]
+
+    def _latest(self, key: str, most: int) -> list[dict[str, Any]]:
+        entries = [entry for report in self._reports for entry in report[key]]
+        return sorted(entries, key=lambda entry: -float(entry["wall"]))[:most]
+
+
+def _second(before: Summary, after: Summary) -> dict[str, Any]:
+    length = max(after.wall - before.wall, 0.001)
+    return {
+        "wall": after.wall,
+        "requests": max(after.count - before.count, 0) / length,
+        "failed": max(after.failed - before.failed, 0) / length,
+        "received": max(after.received - before.received, 0) / length,
+        "sent": max(after.sent - before.sent, 0) / length,
+        "duration": _percentiles(between(before.durations, after.durations)),
+        "first_byte": _percentiles(between(before.first_bytes, after.first_bytes)),
+    }
+
+
+def _percentiles(counts: Sequence[int]) -> list[float | None]:
+    # A worker that ended took its counts along: less than nothing is nothing.
+    counts = [max(count, 0) for count in counts]
+    return [percentile(counts, share) for share in SHARES]
+
+
+def _alike(lists: Sequence[Sequence[Mapping[str, Any]]]) -> list[list[Mapping[str, Any]]]:
+    """The entries of several lists that have the same name, in the order of the first list."""
+    return [[entry for one in lists for entry in one if entry["name"] == name] for name in _names(lists)]
+
+
+def _names(lists: Sequence[Sequence[Mapping[str, Any]]]) -> list[str]:
+    return list(dict.fromkeys(entry["name"] for one in lists for entry in one))
+
+
+def _added(lists: Sequence[Sequence[Mapping[str, Any]]], *keys: str) -> list[dict[str, Any]]:
+    """Entries of the same name as one: these keys are added, the others are the first's."""
+    return [{**alike[0], **{key: sum(entry[key] for entry in alike) for key in keys}} for alike in _alike(lists)]

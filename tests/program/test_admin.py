@@ -1,0 +1,214 @@
+"""The dashboard's service over sockets, on every binding: what it shows, what it does, and whom it refuses."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from prometheus_client.parser import text_string_to_metric_families
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+
+from proxycore.config import Config, from_dict
+from proxycore.program import banner
+from proxycore.program.service import Service
+from tests.program.programs import Origin, Program, get, until
+from tests.sockets.served import BINDINGS, Served, serving
+
+ACTION = {"X-Proxycore-Action": "1", "Content-Type": "application/json"}
+
+
+class Client:
+    """Asks one service, each time on a connection of its own."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self.host, self.port = str(parts.hostname), int(parts.port or 0)
+
+    def ask(self, method: str, path: str, content: Any = None, **headers: str) -> tuple[int, Any]:
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=10)
+        try:
+            body = None if content is None else json.dumps(content)
+            connection.request(method, path, body, headers={name.replace("_", "-"): v for name, v in headers.items()})
+            response = connection.getresponse()
+            data = response.read()
+            return response.status, json.loads(data) if "json" in response.headers.get_content_type() else data.decode()
+        finally:
+            connection.close()
+
+    def status(self) -> Any:
+        return self.ask("GET", "/api/v1/status")[1]
+
+
+@pytest.fixture(params=BINDINGS)
+def binding(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def origins() -> Iterator[list[Origin]]:
+    with Origin() as first, Origin() as second:
+        yield [first, second]
+
+
+def config_for(origins: list[Origin]) -> Config:
+    return from_dict(
+        {
+            "admin": {"bind": "127.0.0.1:0"},
+            "listeners": [{"name": "web", "bind": "127.0.0.1:0"}],
+            "upstreams": {"api": {"servers": [{"name": f"s{n}", "url": o.url} for n, o in enumerate(origins)]}},
+            "routes": [
+                {"name": "bad", "match": {"path": "/bad"}, "respond": {"status": 500}},
+                {"name": "rest", "upstream": "api"},
+            ],
+        }
+    )
+
+
+def clients(served: Served) -> tuple[Client, Client]:
+    assert served.server.dashboard is not None
+    return Client(url_of(served.server)), Client(url_of(served.server.dashboard))
+
+
+def url_of(service: Service) -> str:
+    return banner.url_of(service.address, is_secure=False)
+
+
+def test_it_shows_traffic_and_steers_servers(binding: str, origins: list[Origin]) -> None:
+    with serving(binding, config_for(origins)) as served:
+        traffic, admin = clients(served)
+        for _ in range(4):
+            assert traffic.ask("GET", "/x")[0] == 200
+        assert traffic.ask("GET", "/bad")[0] == 500
+        until(lambda: admin.status()["totals"]["requests"] == 5)
+        status = admin.status()
+        assert status["totals"]["failed"] == 1
+        assert [(route["name"], route["requests"]) for route in status["routes"]] == [("bad", 1), ("rest", 4)]
+        assert [server["requests"] for server in status["upstreams"][0]["servers"]] == [2, 2]
+        assert status["failures"][0]["target"] == "/bad"
+        assert status["binding"] == ("asyncio" if binding == "uvloop" else binding)
+
+        assert admin.ask("PATCH", "/api/v1/upstreams/api/servers/s0", {"mode": "drained"}, **ACTION)[0] == 204
+        for _ in range(3):
+            traffic.ask("GET", "/x")
+        until(lambda: admin.status()["totals"]["requests"] == 8)
+        first, second = admin.status()["upstreams"][0]["servers"]
+        assert (first["state"], first["requests"], second["requests"]) == ("drained", 2, 5)
+        assert admin.ask("GET", "/api/v1/changes")[1][0]["state"] == "drained"
+
+        families = {f.name: f for f in text_string_to_metric_families(admin.ask("GET", "/metrics")[1])}
+        assert sum(sample.value for sample in families["proxycore_requests"].samples) == 8
+        assert {s.labels["server"]: s.value for s in families["proxycore_server_up"].samples} == {"s0": 0.0, "s1": 1.0}
+        assert admin.ask("GET", "/readyz") == (200, "ready\n")
+
+
+def test_servers_come_and_go(origins: list[Origin]) -> None:
+    with serving("asyncio", config_for(origins[:1])) as served:
+        traffic, admin = clients(served)
+        new = {"name": "new", "url": origins[1].url, "weight": 3}
+        servers = "/api/v1/upstreams/api/servers"
+        assert admin.ask("POST", servers, new, **ACTION)[0] == 204
+        status, problem = admin.ask("POST", servers, new, **ACTION)
+        assert (status, problem["detail"]) == (409, 'there is a server "new" already')
+        for _ in range(4):
+            traffic.ask("GET", "/x")
+        until(lambda: admin.status()["totals"]["requests"] == 4)
+        shares = {s["name"]: s["requests"] for s in admin.status()["upstreams"][0]["servers"]}
+        assert shares == {"s0": 1, "new": 3}
+        assert admin.ask("DELETE", f"{servers}/new", **ACTION)[0] == 204
+        until(lambda: [s["name"] for s in admin.status()["upstreams"][0]["servers"]] == ["s0"])
+
+
+def test_the_program_serves_it_and_changes_its_configuration(origins: list[Origin], tmp_path: Any) -> None:
+    file = tmp_path / "proxy.toml"
+    text = (
+        '[admin]\nbind = "127.0.0.1:0"\n[[listeners]]\nname = "web"\nbind = "127.0.0.1:0"\n'
+        '[[routes]]\nname = "one"\nrespond = { body = "one" }\n'
+    )
+    file.write_text(text)
+    with Program(str(file)) as program:
+        url = program.address()
+        admin = Client(program.wait_for(r"dashboard\s+(http://127\.0\.0\.1:\d+)")[1])
+        assert admin.ask("GET", "/api/v1/configuration") == (200, {"toml": text})
+        wrong = {"toml": text.replace("respond", "respnd")}
+        assert (
+            "routes[0].respnd: unknown key"
+            in admin.ask("POST", "/api/v1/configuration/check", wrong, **ACTION)[1]["problems"][0]
+        )
+        status, problem = admin.ask("PUT", "/api/v1/configuration", wrong, **ACTION)
+        assert (status, get(f"{url}/")) == (422, (200, "one"))
+        assert f"{file}:8: routes[0].respnd" in problem["detail"]
+        new = text.replace('"one" }', '"two" }')
+        assert admin.ask("PUT", "/api/v1/configuration", {"toml": new}, **ACTION)[0] == 204
+        assert get(f"{url}/") == (200, "two")
+        assert admin.ask("GET", "/api/v1/configuration") == (200, {"toml": new})
+        explained = admin.ask("POST", "/api/v1/explain", {"request": "GET http://x/"}, **ACTION)[1]
+        assert explained["route"] == "one"
+        assert admin.ask("PUT", "/api/v1/log-level", {"level": "warning"}, **ACTION)[0] == 204
+        program.wait_for("PUT /api/v1/configuration: done")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "content", "headers", "status", "detail"),
+    [
+        ("GET", "/api/v1/nothing", None, {}, 404, "there is nothing at /api/v1/nothing"),
+        ("DELETE", "/api/v1/routes", None, ACTION, 405, "this takes GET"),
+        ("POST", "/", None, ACTION, 405, "this takes GET"),
+        ("GET", "/api/v1/upstreams/none", None, {}, 404, 'there is no upstream "none"; there are: api'),
+        ("PATCH", "/api/v1/upstreams/api/servers/s0", {"mode": "drained"}, {}, 403, "needs the header"),
+        ("PATCH", "/api/v1/upstreams/api/servers/s9", {"mode": "drained"}, ACTION, 404, 'no server "s9"'),
+        ("PATCH", "/api/v1/upstreams/api/servers/s0", {"mode": "off"}, ACTION, 422, "mode is none of enabled"),
+        ("PATCH", "/api/v1/upstreams/api/servers/s0", {"weight": -1}, ACTION, 422, "weight is not from 0"),
+        ("PATCH", "/api/v1/upstreams/api/servers/s0", {"weigth": 1}, ACTION, 422, 'has no "weigth"'),
+        ("PATCH", "/api/v1/upstreams/api/servers/s0", {}, ACTION, 422, "is empty"),
+        ("PATCH", "/api/v1/upstreams/api/servers/s0", [1], ACTION, 422, "is no object"),
+        ("POST", "/api/v1/upstreams/api/servers", {"name": "x"}, ACTION, 422, 'needs "url"'),
+        ("POST", "/api/v1/upstreams/api/servers", {"name": "x", "url": "ftp://x"}, ACTION, 409, "is no server"),
+        ("POST", "/api/v1/explain", {"request": "ftp://x"}, ACTION, 422, ""),
+        ("GET", "/api/v1/configuration", None, {}, 404, "not read from a file"),
+    ],
+)
+def test_what_is_refused(
+    origins: list[Origin], method: str, path: str, content: Any, headers: dict[str, str], status: int, detail: str
+) -> None:
+    with serving("asyncio", config_for(origins)) as served:
+        got, problem = clients(served)[1].ask(method, path, content, **headers)
+        assert got == status
+        assert problem["status"] == status
+        assert detail in problem["detail"]
+
+
+def test_other_hosts_are_refused(origins: list[Origin]) -> None:
+    with serving("asyncio", config_for(origins)) as served:
+        admin = clients(served)[1]
+        assert admin.ask("GET", "/", Host="evil.example")[0] == 421
+        assert admin.ask("GET", "/", Host=f"localhost:{admin.port}")[0] == 200
+
+
+def test_without_admin_nothing_of_it_is_there(origins: list[Origin]) -> None:
+    with serving("asyncio", replace(config_for(origins), admin=None)) as served:
+        assert served.server.dashboard is None
+
+
+def test_the_api_is_as_its_document_says(origins: list[Origin]) -> None:
+    """Schemathesis asks every operation what its schema allows, and what it doesn't."""
+    with serving("asyncio", config_for(origins)) as served:
+        assert served.server.dashboard is not None
+        schema = schemathesis.openapi.from_url(f"{url_of(served.server.dashboard)}/api/openapi.json")
+        for result in schema.get_all_operations():
+            operation: Any = result.ok()  # type: ignore[union-attr]  # it raises where the document is wrong
+
+            @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+            @given(operation.as_strategy())
+            def ask(case: Any) -> None:
+                # That a text is a good configuration, or a name that of a server, no schema can say.
+                case.call_and_validate(excluded_checks=[positive_data_acceptance])
+
+            ask()
