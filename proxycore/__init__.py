@@ -7,6 +7,8 @@ a configuration are in `proxycore.config`, which has a `Respond` of its own: the
 from proxycore.composition.exchange import Exchange
 from proxycore.composition.filters import (
     Ask,
+    CloseWebSocket,
+    Drop,
     Filter,
     NeedBody,
     Reject,
@@ -18,6 +20,7 @@ from proxycore.composition.filters import (
     body_changes,
 )
 from proxycore.composition.ledger import Ledger
+from proxycore.composition.streaming import BodyCut, BodySource
 from proxycore.composition.upstreams import ServerState
 from proxycore.config import (
     Config,
@@ -43,9 +46,13 @@ __all__ = [
     "ABSENT",
     "UNKNOWN",
     "Ask",
+    "BodyCut",
+    "BodySource",
+    "CloseWebSocket",
     "Config",
     "ConfigError",
     "Core",
+    "Drop",
     "Exchange",
     "Failure",
     "Filter",

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from proxycore.composition.deliberation import FAILED
 from proxycore.composition.filters import Reject, Respond
+from proxycore.composition.streaming import Streaming
 from proxycore.policies.local_responses import local_response, proxy_status
 from proxycore.words.errors import Failure, Outcome
-from proxycore.words.messages import ABSENT
+from proxycore.words.messages import ABSENT, UNKNOWN
 
 if TYPE_CHECKING:
     from proxycore.composition.engine import Engine
@@ -72,13 +73,24 @@ def _error(exchange: Exchange, status: int, reason: str, status_field: bytes | N
     return Respond(head, body)
 
 
+def frame(exchange: Exchange, answer: Respond) -> None:
+    """Say in its head what content follows."""
+    head, body = answer.head, answer.body
+    if head.status in (204, 304):
+        head.length = ABSENT
+    elif isinstance(body, bytes):
+        head.length = len(body)
+    elif head.length == ABSENT:
+        head.length = UNKNOWN
+    head.has_content = head.length not in (0, ABSENT) and exchange.request.method != b"HEAD"
+
+
 def send(engine: Engine, exchange: Exchange, answer: Respond | Reject, outcome: Outcome) -> None:
-    """Send the answer as it stands, and end the exchange."""
+    """Send the answer as it stands, and end the exchange: at once, or when the source of its content has ended."""
     if isinstance(answer, Reject):
         answer = rejection(exchange, answer)
     head, body = answer.head, answer.body
-    head.length = ABSENT if head.status in (204, 304) else len(body)
-    head.has_content = bool(body) and exchange.request.method != b"HEAD" and head.length >= 0
+    frame(exchange, answer)
     if b"date" not in head.headers:
         head.headers.add(b"date", exchange.plan.http_date(engine.wall))
     try:
@@ -92,6 +104,9 @@ def send(engine: Engine, exchange: Exchange, answer: Respond | Reject, outcome: 
         return send(engine, exchange, FAILED, FAULT)
     exchange.response = head
     if head.has_content:
+        if not isinstance(body, bytes):
+            exchange.streaming = Streaming(engine, exchange, body, outcome)
+            return exchange.streaming.begin()
         exchange.sent += len(body)
         exchange.downstream.send_data(body)
     exchange.downstream.send_end([])

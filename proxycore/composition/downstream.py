@@ -76,7 +76,7 @@ class DownstreamConnection:
         "wire",
     )
 
-    def __init__(self, engine: Engine, wire: Wire, listener: ListenerPlan, peer: Peer) -> None:
+    def __init__(self, engine: Engine, wire: Wire, listener: ListenerPlan, peer: Peer, *, since: float) -> None:
         self._engine = engine
         self._listener = listener
         self.listener = listener.name
@@ -87,7 +87,7 @@ class DownstreamConnection:
         self._reader = engine.plan.request_reader(listener.scheme)
         self._exchange: Exchange | None = None
         self._clock = Timer(engine.timers, self._expired)
-        self._clock.set(engine.now + engine.plan.timeouts.request_head)
+        self._clock.set(since + engine.plan.timeouts.request_head)
         self._turn: Timer | None = None
         self._advancing = False
         self._reading_body = False
@@ -99,7 +99,7 @@ class DownstreamConnection:
         self._served = 0
         self._discarded = 0
         self._pace: Pace | None = None
-        self._since = engine.now
+        self._since = since
         self.is_draining = False
 
     # ---- facts
@@ -506,6 +506,10 @@ class DownstreamConnection:
     @property
     def is_busy(self) -> bool:
         return self._exchange is not None
+
+    @property
+    def is_idle(self) -> bool:
+        return self.state == "idle" and not self.wire.is_gated
 
     @property
     def held_bytes(self) -> int:

@@ -33,6 +33,7 @@ from proxycore.composition.content import RequestContent
 from proxycore.composition.deliberation import FAILED, Deliberation, Step
 from proxycore.composition.filters import Reject, Respond
 from proxycore.composition.records import record_of
+from proxycore.composition.streaming import Streaming
 from proxycore.composition.tables import EXCHANGE
 from proxycore.composition.tunnel import Tunnel
 from proxycore.composition.websocket import WebSocket, refusal
@@ -98,6 +99,7 @@ class Exchange:
         "route",
         "sent",
         "state",
+        "streaming",
         "timeouts",
         "trace",
         "tunnel",
@@ -131,6 +133,7 @@ class Exchange:
         self._deliberation: Deliberation | None = None
         self.websocket: WebSocket | None = None
         self.tunnel: Tunnel | None = None
+        self.streaming: Streaming | None = None
         self._clock: Timer | None = None
         self._outcome: Outcome | None = None
         self._rewritten: bytes | None = None
@@ -330,6 +333,8 @@ class Exchange:
             )
             if route.request_edits is not None:
                 route.request_edits.apply(head.headers, self)
+            if self.websocket is not None:
+                self.websocket.change_request(head)
             if route.chain.on_upstream_request:
                 phases.change_outbound(self, head)
             affinity = lease.server.upstream.affinity
@@ -360,7 +365,7 @@ class Exchange:
         """Look at what a request that changes the protocol asks for, before any server is asked. False: refused."""
         if self.request.upgrade == PROTOCOL:
             try:
-                self.websocket = WebSocket(self.request)
+                self.websocket = self.route.open_websocket(self.request)
             except Refused as refused:
                 self._answer(refusal(self, refused), Outcome("refused", "websocket"))
                 return False
@@ -435,7 +440,8 @@ class Exchange:
         self.downstream.hold_request()
 
     def upstream_unblocked(self) -> None:
-        self.downstream.release_request()
+        if self.tunnel is None or self.tunnel.upstream_unblocked():
+            self.downstream.release_request()
 
     def downstream_blocked(self) -> None:
         lease = self._lease
@@ -444,8 +450,12 @@ class Exchange:
 
     def downstream_unblocked(self) -> None:
         lease = self._lease
+        if self.tunnel is not None and not self.tunnel.client_unblocked():
+            return
         if lease is not None and self.state != "connecting":
             lease.resume_response()
+        elif self.streaming is not None:
+            self.streaming.go_on()
 
     @property
     def _lease(self) -> UpstreamSide | None:
@@ -472,7 +482,6 @@ class Exchange:
         ):
             self._stop()
             return self._resend()
-        self.state = EXCHANGE[self.state]["respond"]
         if self.content is not None:
             self.content.keep_no_more()
         if self.route.changes_responses:
@@ -482,6 +491,7 @@ class Exchange:
                     # Nothing of it follows (a 304, mostly): it ends by itself, and its connection is kept.
                     self.attempts.take_lease()
                 self._stop()
+                self.state = EXCHANGE[self.state]["answer"]
                 return answers.send(self._engine, self, instead, FAULT if instead is FAILED else COMPLETED)
         server = attempts.lease.server
         affinity = server.upstream.affinity
@@ -494,7 +504,9 @@ class Exchange:
         except ValueError:
             self._engine.fault(f"the head of a response, in exchange {self.id}")
             self._stop()
+            self.state = EXCHANGE[self.state]["answer"]
             return answers.send(self._engine, self, FAILED, FAULT)
+        self.state = EXCHANGE[self.state]["respond"]
         self.response = head
 
     def response_data(self, data: bytes) -> None:
@@ -575,7 +587,7 @@ class Exchange:
     def check_upgrade(self, head: ResponseHead) -> None:
         """The server wants to switch protocols. Raises Malformed where that is no answer to what was asked."""
         if self.websocket is not None:
-            self.websocket.check(head)
+            self.websocket.accept(head)
 
     def upgraded(self, head: ResponseHead, rest: bytes) -> None:
         """The server switched protocols: from here on, bytes are passed as they come; `rest` are the first."""
@@ -595,13 +607,13 @@ class Exchange:
         if rest and self.tunnel is not None:
             self.tunnel.from_upstream(rest)
 
-    def tunnel_ended(self, outcome: Outcome) -> None:
-        """Both sides are done, or nothing moved for too long."""
+    def tunnel_ended(self, outcome: Outcome, *, is_torn: bool = False) -> None:
+        """Both sides got all that they will get. `is_torn`: they didn't, and must be able to tell."""
         assert self.attempts is not None
-        lease = self.attempts.take_lease() if outcome.cause == "completed" else None
+        lease = None if is_torn else self.attempts.take_lease()
         if lease is not None:
             lease.end_tunnel()
-        self.end(outcome, complete=outcome.cause == "completed")
+        self.end(outcome, complete=not is_torn)
 
     # ---- answers of our own
 
@@ -664,12 +676,15 @@ class Exchange:
         if self.tunnel is not None:
             self.tunnel.end()
             self.tunnel = None
+        if self.streaming is not None:
+            self.streaming.end()
+            self.streaming = None
         if self.attempts is not None:
             self.attempts.cancel(self)
 
     def end(self, outcome: Outcome, *, complete: bool = True) -> None:
         """All that the client gets has been written, or, not `complete`, what it got can't be completed."""
-        if outcome is not COMPLETED or self._deliberation is not None or self.tunnel is not None:
+        if outcome is not COMPLETED or self._deliberation or self.tunnel or self.streaming:
             self._stop()
         self.state = EXCHANGE[self.state]["end"]
         self._outcome = outcome
@@ -690,6 +705,8 @@ class Exchange:
 
     @property
     def held_bytes(self) -> int:
+        if self.tunnel is not None:
+            return self.tunnel.held_bytes
         return 0 if self.content is None else self.content.held_bytes
 
     def settle(self) -> None:

@@ -19,6 +19,7 @@ from proxycore.words.messages import UNKNOWN, Headers, RequestHead, ResponseHead
 
 if TYPE_CHECKING:
     from proxycore.composition.exchange import Exchange
+    from proxycore.composition.streaming import BodySource
     from proxycore.composition.upstreams import ServerState
 
 
@@ -30,10 +31,14 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Respond(Verdict):
-    """Answer the client with this; the upstream is not asked (any more)."""
+    """Answer the client with this; the upstream is not asked (any more).
+
+    `body` may be a source that is pulled as the client takes it. Then `head.length` is how much it
+    will give, or `UNKNOWN`, which `ABSENT` becomes; with bytes the length is theirs, whatever the head says.
+    """
 
     head: ResponseHead
-    body: bytes = b""
+    body: bytes | BodySource = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +137,19 @@ class Retry:
     """From `on_upstream_error`: try another server, whatever the policy says."""
 
 
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """From `on_message`: this message goes no further."""
+
+
+@dataclass(frozen=True, slots=True)
+class CloseWebSocket:
+    """From `on_message`: the WebSocket ends, and both sides are told so (RFC 6455 section 7.4)."""
+
+    code: int = 1008
+    reason: str = ""
+
+
 class Filter:
     """Override what you need: a phase that isn't overridden costs nothing.
 
@@ -174,6 +192,11 @@ class Filter:
         """A piece of the response's content. See `body_changes` where its length changes."""
         return data
 
+    def on_message(
+        self, exchange: Exchange, message: str | bytes, from_client: bool
+    ) -> str | bytes | Drop | CloseWebSocket | None:
+        """A whole message of a WebSocket, text or binary. What is returned goes on in its place."""
+
     def on_finished(self, exchange: Exchange, outcome: Outcome) -> None:
         """Exactly once for each exchange, always, after its last byte has left or was lost."""
 
@@ -189,6 +212,7 @@ PHASES = (
     "on_content",
     "on_response",
     "on_response_data",
+    "on_message",
     "on_finished",
 )
 
@@ -214,6 +238,7 @@ class Chain:
     on_response: tuple[Callable[[Exchange, ResponseHead], Respond | None], ...]
     on_response_data: tuple[Callable[[Exchange, bytes, bool], bytes], ...]
     on_answer_data: tuple[Callable[[Exchange, bytes, bool], bytes], ...]
+    on_message: tuple[Callable[[Exchange, str | bytes, bool], str | bytes | Drop | CloseWebSocket | None], ...]
     on_finished: tuple[Callable[[Exchange, Outcome], None], ...]
 
     def __init__(self, filters: Iterable[Filter]) -> None:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from proxycore.composition.answers import frame
 from proxycore.composition.deliberation import FAILED
-from proxycore.composition.filters import Reject, Respond, Retry
+from proxycore.composition.filters import CloseWebSocket, Drop, Reject, Respond, Retry
+from proxycore.mechanisms.websocket.frames import INTERNAL_ERROR
 from proxycore.words.errors import Failure, Outcome
 from proxycore.words.messages import RequestHead, ResponseHead
 
@@ -89,7 +91,7 @@ def change_response(engine: Engine, exchange: Exchange, head: ResponseHead) -> R
         for step in route.chain.on_response:
             instead = step(exchange, head)
             if instead is not None:
-                return Respond(instead.head.copy(), instead.body)
+                return _framed(exchange, instead)
     except Exception:
         _fault(engine, exchange)
         return FAILED
@@ -112,21 +114,49 @@ def change_response_data(engine: Engine, exchange: Exchange, data: bytes, last: 
 def change_answer(engine: Engine, exchange: Exchange, answer: Respond) -> Respond | Reject:
     """Make of an answer of our own what the client gets, which may be another. The one given stays as it is."""
     route = exchange.route
-    head, body = answer.head.copy(), answer.body
     try:
+        answer = _framed(exchange, answer)
         if route.response_edits is not None:
-            route.response_edits.apply(head.headers, exchange)
+            route.response_edits.apply(answer.head.headers, exchange)
         for step in route.chain.on_response:
-            instead = step(exchange, head)
+            instead = step(exchange, answer.head)
             if instead is not None:
-                head, body = instead.head.copy(), instead.body
-        if body:
+                answer = _framed(exchange, instead)
+        body = answer.body
+        if isinstance(body, bytes) and body:
             for change in route.chain.on_answer_data:
                 body = change(exchange, body, True)
     except Exception:
         _fault(engine, exchange)
         return FAILED
-    return Respond(head, body)
+    return Respond(answer.head, body)
+
+
+def _framed(exchange: Exchange, answer: Respond) -> Respond:
+    """A copy, since a filter may answer with the same one each time."""
+    copy = Respond(answer.head.copy(), answer.body)
+    frame(exchange, copy)
+    return copy
+
+
+def change_message(
+    engine: Engine, exchange: Exchange, message: str | bytes, from_client: bool
+) -> str | bytes | Drop | CloseWebSocket:
+    """What goes on in the place of a WebSocket's message; those of the server pass the filters in reverse."""
+    steps = exchange.route.chain.on_message
+    try:
+        for step in steps if from_client else reversed(steps):
+            changed = step(exchange, message, from_client)
+            if isinstance(changed, Drop | CloseWebSocket):
+                return changed
+            if changed is not None:
+                message = changed
+        if not isinstance(message, str | bytes):
+            raise TypeError(f"a filter made {message!r} of a message")
+    except Exception:
+        _fault(engine, exchange)
+        return CloseWebSocket(INTERNAL_ERROR)
+    return message
 
 
 def tell_finished(engine: Engine, exchange: Exchange, outcome: Outcome) -> None:

@@ -6,12 +6,15 @@ changes while serving (servers, their health and connections) is `upstreams` sta
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from proxycore.composition.filters import Chain, Filter, FilterSource
 from proxycore.composition.unbuilt import check_built
+from proxycore.composition.websocket import WebSocket
 from proxycore.config import Config, ConfigError, Listener, Problem, Route
+from proxycore.config import WebSocket as WebSocketSettings
 from proxycore.config.materials import Materials
 from proxycore.mechanisms.http1.codec import CodecMissing, choose
 from proxycore.mechanisms.http1.reader import RequestReader, ResponseReader
@@ -24,20 +27,27 @@ from proxycore.policies.rewriting import compile_edits, compile_rewrite
 from proxycore.policies.routing import RouteTable
 from proxycore.policies.trace import Trace
 from proxycore.words.ids import Address
+from proxycore.words.messages import RequestHead
 
 if TYPE_CHECKING:
     from proxycore.composition.exchange import Exchange
+    from proxycore.composition.http2_connection import Http2Connection
     from proxycore.composition.upstreams import UpstreamState
 
 
 class ListenerPlan:
-    """A listener as its connections need it. `is_closing` says that it takes no new ones."""
+    """A listener as its connections need it. `is_closing` says that it takes no new ones.
 
-    __slots__ = ("_trusted", "is_closing", "may_half_close", "name", "scheme")
+    `http2` makes its connections of HTTP/2, and is None where none are.
+    """
+
+    __slots__ = ("_trusted", "http2", "is_closing", "may_half_close", "name", "protocols", "scheme")
 
     def __init__(self, listener: Listener) -> None:
         self.name = listener.name
         self.scheme = b"http" if listener.tls is None else b"https"
+        self.protocols = listener.protocols
+        self.http2 = _http2(listener)
         self.may_half_close = listener.half_close == "finish"
         self.is_closing = False
         self._trusted = AddressSet(listener.trusted_proxies)
@@ -45,6 +55,20 @@ class ListenerPlan:
     def peer(self, address: Address) -> Peer:
         """Who connected."""
         return Peer(address, scheme=self.scheme, trusted=self._trusted)
+
+
+def _http2(listener: Listener) -> type[Http2Connection] | None:
+    """Who speaks HTTP/2 on `listener`, if anybody does: an extra that may not be installed."""
+    spoken = [protocol for protocol in listener.protocols if protocol != "http/1.1"]
+    if not spoken:
+        return None
+    try:
+        from proxycore.composition.http2_connection import Http2Connection
+    except ImportError:
+        place = f'listeners "{listener.name}".protocols'
+        message = f'"{spoken[0]}" needs the package h2: pip install "proxycore[h2]", or protocols = ["http/1.1"]'
+        raise ConfigError([Problem("configuration", None, place, message)]) from None
+    return Http2Connection
 
 
 def _table(config: Config) -> RouteTable:
@@ -69,6 +93,17 @@ def _affinities(config: Config, materials: Materials) -> dict[str, StickyCookie]
     return made
 
 
+def _websocket_opener(route: Route | None, chain: Chain) -> Callable[[RequestHead], WebSocket]:
+    """Bytes pass as they come, where nobody wants to know what messages they are."""
+    settings = None if route is None else route.websocket
+    if settings is None and not chain.on_message:
+        return WebSocket
+    # Here, since it brings wsproto, and that brings h11: 40 ms that most have no use for.
+    from proxycore.composition.messages import MessageWebSocket
+
+    return partial(MessageWebSocket, settings or WebSocketSettings())
+
+
 class RoutePlan:
     """A route with all that it does, compiled."""
 
@@ -77,6 +112,7 @@ class RoutePlan:
         "chain",
         "changes_responses",
         "name",
+        "open_websocket",
         "request_edits",
         "response_edits",
         "retry_statuses",
@@ -96,6 +132,7 @@ class RoutePlan:
         self.changes_responses = bool(
             self.response_edits is not None or chain.on_upstream_response or chain.on_content or chain.on_response
         )
+        self.open_websocket = _websocket_opener(route, chain)
         self.rewrite = None if route is None else compile_rewrite(route.rewrite)
         self.answer = None if route is None else compile_answer(route)
         upstream = config.upstreams.get(self.upstream) if self.upstream is not None else None

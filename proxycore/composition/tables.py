@@ -28,6 +28,34 @@ DOWNSTREAM: Table = {
     "lost": {},
 }
 
+# A connection of a client, in HTTP/2. `opening` waits for its SETTINGS; `draining` has asked for no more
+# streams and takes those that are on their way; `finishing` refuses new ones. `lingering` has sent its
+# last GOAWAY and discards what still comes, so that the client reads it.
+HTTP2: Table = {
+    "opening": {
+        "settle": "open",
+        "drain": "draining",
+        "refuse": "finishing",
+        "linger": "lingering",
+        "close": "closing",
+        "lose": "lost",
+    },
+    "open": {"drain": "draining", "refuse": "finishing", "linger": "lingering", "close": "closing", "lose": "lost"},
+    "draining": {"refuse": "finishing", "linger": "lingering", "close": "closing", "lose": "lost"},
+    "finishing": {"refuse": "finishing", "linger": "lingering", "close": "closing", "lose": "lost"},
+    "lingering": {"close": "closing", "lose": "lost"},
+    "closing": {"close": "closing", "lose": "lost"},
+    "lost": {},
+}
+
+# A stream of it, which carries one exchange. `half_closed` has had the whole request (RFC 9113 section
+# 5.1, half-closed remote); a response that ends before that closes the stream, by a reset behind it.
+HTTP2_STREAM: Table = {
+    "open": {"request_end": "half_closed", "response_end": "closed", "reset": "closed"},
+    "half_closed": {"response_end": "closed", "reset": "closed"},
+    "closed": {},
+}
+
 # A connection to a server, in HTTP/1. `dialling` covers the look-up's last address tried and TLS;
 # `leased` carries one exchange. A dial that nobody waits for any more is aborted and stays in
 # `closing` until its last fact.
@@ -78,7 +106,13 @@ EXCHANGE: Table = {
     "ended": {},
 }
 
-TABLES: Mapping[str, Table] = {"downstream": DOWNSTREAM, "upstream": UPSTREAM, "exchange": EXCHANGE}
+TABLES: Mapping[str, Table] = {
+    "downstream": DOWNSTREAM,
+    "http2": HTTP2,
+    "stream": HTTP2_STREAM,
+    "upstream": UPSTREAM,
+    "exchange": EXCHANGE,
+}
 
 
 def diagram(table: Table) -> str:

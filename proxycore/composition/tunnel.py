@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from proxycore.composition.answers import COMPLETED
 from proxycore.mechanisms.timers import Timer
 from proxycore.words.errors import Outcome
 
@@ -51,6 +52,19 @@ class Tunnel:
         self._exchange.downstream.send_raw_eof()
         self._side_ended()
 
+    def client_unblocked(self) -> bool:
+        """The client takes bytes again. Whether its server may be read again."""
+        return True
+
+    def upstream_unblocked(self) -> bool:
+        """The server takes bytes again. Whether its client may be read again."""
+        return True
+
+    @property
+    def held_bytes(self) -> int:
+        """For the ledger: bytes that were read and have gone nowhere yet."""
+        return 0
+
     def drain(self) -> None:
         """The listener is going. A protocol that knows how says so; bytes alone go on until the deadline."""
 
@@ -62,10 +76,10 @@ class Tunnel:
     def _side_ended(self) -> None:
         self._ended_sides += 1
         if self._ended_sides == 2:
-            self._exchange.tunnel_ended(Outcome("completed"))
+            self._exchange.tunnel_ended(COMPLETED)
 
     def _expired(self) -> None:
-        self._exchange.tunnel_ended(Outcome("timed_out", "tunnel"))
+        self._exchange.tunnel_ended(Outcome("timed_out", "tunnel"), is_torn=True)
 
     def __repr__(self) -> str:
         return f"Tunnel(exchange={self._exchange.id}, ended_sides={self._ended_sides}, lease={self._lease!r})"

@@ -14,7 +14,6 @@ from proxycore.config import Config, ConfigError, Listener, Problem, Route, Upst
 _ROUTE_KEYS = (
     "forward_auth",
     "waf",
-    "websocket",
 )
 
 
@@ -44,9 +43,6 @@ def _process(config: Config) -> Iterator[str]:
 def _listener(listener: Listener) -> Iterator[str]:
     if listener.tls is not None:
         yield f'listeners "{listener.name}".tls'
-    for protocol in listener.protocols:
-        if protocol != "http/1.1":
-            yield f'listeners "{listener.name}".protocols: "{protocol}"'
 
 
 def _upstream(upstream: Upstream) -> Iterator[str]:

@@ -15,7 +15,7 @@ client ignore it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from proxycore.composition.answers import COMPLETED, rejection
 from proxycore.composition.filters import Reject, Respond
@@ -35,30 +35,38 @@ _TORN = Failure(
 )
 
 
+class Counts(Protocol):
+    """Whoever reads one direction."""
+
+    messages: int
+
+
 class WebSocket:
-    """What an exchange keeps for a request that opens one. Raises Refused where it opens wrongly.
+    """What an exchange keeps for a request that opens one. Raises Refused where it opens wrongly."""
 
-    `from_client` and `from_server` follow its frames once there are any; they outlive the tunnel, for the record.
-    """
-
-    __slots__ = ("_opening", "from_client", "from_server")
+    __slots__ = ("_counts", "_opening")
 
     def __init__(self, request: RequestHead) -> None:
         self._opening = Opening(request)
-        self.from_client = FrameTracker()
-        self.from_server = FrameTracker()
-
-    def check(self, head: ResponseHead) -> None:
-        """Check the server's 101 before anything of it is passed on. Raises Malformed."""
-        self._opening.check(head)
+        self._counts: tuple[Counts, Counts] | None = None
 
     @property
-    def messages(self) -> tuple[int, int]:
-        """How many the client sent, and how many it was sent."""
-        return self.from_client.messages, self.from_server.messages
+    def messages(self) -> tuple[int, int] | None:
+        """How many the client sent, and how many it was sent; None where it didn't come to that."""
+        return None if self._counts is None else (self._counts[0].messages, self._counts[1].messages)
+
+    def change_request(self, outbound: RequestHead) -> None:
+        """Ask a server for what we ask for, where that isn't what the client asks."""
+
+    def accept(self, head: ResponseHead) -> None:
+        """Check the server's 101, and make of it what the client gets. Raises Malformed: nothing of it may pass."""
+        self._opening.check(head)
 
     def tunnel(self, exchange: Exchange, engine: Engine, lease: UpstreamSide) -> Tunnel:
-        return FrameTunnel(exchange, engine, lease, self)
+        """What passes its bytes from now on."""
+        tunnel = FrameTunnel(exchange, engine, lease)
+        self._counts = tunnel.frames
+        return tunnel
 
 
 def refusal(exchange: Exchange, refused: Refused) -> Respond:
@@ -71,14 +79,13 @@ def refusal(exchange: Exchange, refused: Refused) -> Respond:
 
 
 class FrameTunnel(Tunnel):
-    """Bytes both ways, untouched. See the module's docstring."""
+    """Bytes both ways, untouched. See the module's docstring. `frames` are the client's and the server's."""
 
-    __slots__ = ("_from_client", "_from_server", "_goodbye", "_is_ending")
+    __slots__ = ("_from_client", "_from_server", "_goodbye", "_is_ending", "frames")
 
-    def __init__(self, exchange: Exchange, engine: Engine, lease: UpstreamSide, websocket: WebSocket) -> None:
+    def __init__(self, exchange: Exchange, engine: Engine, lease: UpstreamSide) -> None:
         super().__init__(exchange, engine, lease)
-        self._from_client = websocket.from_client
-        self._from_server = websocket.from_server
+        self.frames = self._from_client, self._from_server = FrameTracker(), FrameTracker()
         self._goodbye = ""  # then "due", then "said"
         self._is_ending = False
 
@@ -109,7 +116,7 @@ class FrameTunnel(Tunnel):
 
     def eof_from_upstream(self) -> None:
         if not self._from_server.is_between_frames:
-            self._exchange.tunnel_ended(Outcome("upstream_failed", "tunnel", _TORN))
+            self._exchange.tunnel_ended(Outcome("upstream_failed", "tunnel", _TORN), is_torn=True)
         elif self._is_closed:
             self._exchange.tunnel_ended(COMPLETED)
         else:

@@ -96,6 +96,10 @@ class Wire:
         """The exchanges that have ended and whose last bytes wait."""
         return self._leaving or ()
 
+    def block_at(self, size: int) -> None:
+        """Be blocked by that many bytes, instead of by `limits.buffer`."""
+        self._watermark.limit = size
+
     def write(self, data: bytes) -> None:
         pieces = self._pieces
         if not pieces:

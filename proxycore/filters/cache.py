@@ -22,7 +22,7 @@ from proxycore.composition.filters import Filter, Reject, Respond, Verdict, Wait
 from proxycore.config import RouteCache
 from proxycore.filters.filling import Fill, Flight, SharedCache, response_of
 from proxycore.policies.caching.cache_status import Forwarded, forwarded_status, hit_status
-from proxycore.policies.caching.directives import Directives, request_directives, response_directives
+from proxycore.policies.caching.directives import NO_DIRECTIVES, Directives, request_directives, response_directives
 from proxycore.policies.caching.freshness import freshness_of, initial_age, made_at
 from proxycore.policies.caching.invalidation import invalidated_urls, tags_of
 from proxycore.policies.caching.keys import UNKEYED, compile_key, keyed_authority, url_of, vary_names, vary_of
@@ -43,9 +43,12 @@ from proxycore.policies.caching.validators import (
 from proxycore.policies.compression import Offer
 from proxycore.policies.conditions import NO, Subject, compile_match
 from proxycore.words.errors import Outcome
-from proxycore.words.messages import Headers, RequestHead, ResponseHead
+from proxycore.words.messages import RequestHead, ResponseHead
 
 _NAME = b"proxycore"
+# A request without any of these takes whatever is fresh, whole.
+_TELLING = frozenset((b"cache-control", b"pragma", b"if-none-match", b"if-modified-since", b"range"))
+
 _NOT_STORED = Reject(504, "Nothing that is stored can answer this request.", rule="only-if-cached")
 
 
@@ -81,16 +84,27 @@ class CacheFilter(Filter):
         self._locks = cache.lock
         self._lock_timeout = cache.lock_timeout
         self._offer = offer
+        self._lookups: dict[int, Lookup] = {}
 
     # ---- a request
 
     def on_route(self, exchange: Exchange) -> Verdict | None:
         request = exchange.request
-        asked = request_directives(request.headers)
-        lookup = exchange.local(self)["lookup"] = self._begin(exchange, request, asked)
-        return None if lookup.key is None else self._look(exchange, lookup)
+        asks_nothing = _TELLING.isdisjoint([name for name, _ in request.headers.fields])
+        lookup = self._begin(exchange, request, NO_DIRECTIVES if asks_nothing else request_directives(request.headers))
+        if lookup.key is None:
+            self._lookups[exchange.id] = lookup
+            return None
+        if asks_nothing:
+            stored = self._store.find(lookup.key, self._selecting(request))
+            if stored is not None and stored.is_fresh(exchange.now):
+                self._tell(exchange, "hit", stored)
+                return Respond(self._head_of(exchange, stored), stored.content)
+        self._lookups[exchange.id] = lookup
+        return self._look(exchange, lookup)
 
     def _begin(self, exchange: Exchange, request: RequestHead, asked: Directives) -> Lookup:
+        """What the store may be asked for this request."""
         refusal = request_refusal(request, asked)
         if refusal is not None:
             return Lookup(None, asked, "method" if refusal == "method" else "request", exchange.now)
@@ -171,7 +185,7 @@ class CacheFilter(Filter):
     # ---- on its way to the origin
 
     def on_upstream_request(self, exchange: Exchange, outbound: RequestHead) -> None:
-        lookup: Lookup | None = exchange.local(self).get("lookup")
+        lookup = self._lookups.get(exchange.id)
         if lookup is None or lookup.key is None:
             return
         request = exchange.request
@@ -192,7 +206,7 @@ class CacheFilter(Filter):
     # ---- a response
 
     def on_content(self, exchange: Exchange, head: ResponseHead) -> Respond | None:
-        lookup: Lookup | None = exchange.local(self).get("lookup")
+        lookup = self._lookups.get(exchange.id)
         if lookup is None:
             return None
         for url in invalidated_urls(exchange.request, head):
@@ -324,7 +338,7 @@ class CacheFilter(Filter):
         """Our own apology for an origin that can't be reached: something stale may be better (RFC 5861 section 4)."""
         if head.status < 500 or exchange.attempts is None or exchange.attempts.lease is not None:
             return None
-        lookup: Lookup | None = exchange.local(self).get("lookup")
+        lookup = self._lookups.get(exchange.id)
         stored = None if lookup is None else lookup.stored
         if lookup is None or stored is None or exchange.state != "answering":
             return None
@@ -337,7 +351,7 @@ class CacheFilter(Filter):
         return not is_failure and may_serve_on_error(stored.freshness, stored.age(exchange.now), lookup.asked)
 
     def on_response_data(self, exchange: Exchange, data: bytes, last: bool) -> bytes:
-        lookup: Lookup | None = exchange.local(self).get("lookup")
+        lookup = self._lookups.get(exchange.id)
         if lookup is not None and lookup.fill is not None:
             if data and not lookup.fill.add(data):
                 lookup.fill = None
@@ -347,7 +361,7 @@ class CacheFilter(Filter):
         return data
 
     def on_finished(self, exchange: Exchange, outcome: Outcome) -> None:
-        lookup: Lookup | None = exchange.local(self).get("lookup")
+        lookup = self._lookups.pop(exchange.id, None)
         if lookup is None:
             return
         if lookup.fill is not None:
@@ -372,11 +386,9 @@ class CacheFilter(Filter):
 
     def _answer(self, exchange: Exchange, stored: StoredResponse, status: bytes | None = None) -> Respond:
         """What this client gets of a stored response: all of it, a part, or that it has it already."""
-        age = stored.age(exchange.now)
-        if status is None:
-            status = hit_status(_NAME, stored.freshness.lifetime - age)
-        own = [(b"age", b"%d" % age), (b"cache-status", status)]
-        head = response_of(stored, Headers(stored.head.headers.fields + own))
+        head = self._head_of(exchange, stored)
+        if status is not None:
+            head.headers.set(b"cache-status", status)
         request = exchange.request
         if not is_conditional(request):
             return Respond(head, stored.content)
@@ -390,3 +402,12 @@ class CacheFilter(Filter):
             return Respond(head, stored.content)
         content = b"" if span == UNSATISFIABLE else stored.content[span.first : span.end]
         return Respond(partial_head(head, span, size), content)
+
+    @staticmethod
+    def _head_of(exchange: Exchange, stored: StoredResponse) -> ResponseHead:
+        """The head of the whole response, with its age and that it was a hit."""
+        return response_of(stored, stored.headers_at(int(stored.age(exchange.now)), _hit))
+
+
+def _hit(ttl: float) -> bytes:
+    return hit_status(_NAME, ttl)

@@ -14,11 +14,12 @@ from collections.abc import Sequence
 from math import inf
 from typing import Any
 
-from proxycore.composition.downstream import DownstreamConnection
+from proxycore.composition.clients import ClientConnection
 from proxycore.composition.exchange import Exchange
 from proxycore.composition.sides import UpstreamSide
 from proxycore.composition.upstream import UpstreamConnection
 from proxycore.core import Core
+from proxycore.mechanisms.timers import Timer
 from proxycore.words.effects import (
     Abort,
     Call,
@@ -257,7 +258,7 @@ class Backlogs(Checker):
     def _look_inside(self) -> None:
         # Not by core.ledger(): that concludes exchanges, and may not before this fact's effects are performed.
         engine = self._core._engine
-        downstreams = [end for end in engine.endpoints.values() if isinstance(end, DownstreamConnection)]
+        downstreams = engine.clients.values()
         exchanges = engine.exchanges.values()
         held = sum(end.held_bytes for end in downstreams) + sum(exchange.held_bytes for exchange in exchanges)
         each = self._limit + self._slack
@@ -295,13 +296,12 @@ class Books(Checker):
         engine = core._engine
         leased: dict[int, int] = {}
         open_connections: dict[int, int] = {}
-        downstreams = 0
+        downstreams = len(engine.clients)
+        for client in engine.clients.values():
+            if client.is_idle:
+                self._look_at_clock(client, core.config.timeouts.idle)
         for endpoint in engine.endpoints.values():
-            if isinstance(endpoint, DownstreamConnection):
-                downstreams += 1
-                if endpoint.state == "idle" and not endpoint.wire.is_gated:
-                    self._look_at_clock(endpoint, core.config.timeouts.idle)
-            elif isinstance(endpoint, UpstreamConnection):
+            if isinstance(endpoint, UpstreamConnection):
                 self._look_at(endpoint, leased, open_connections)
         for upstream in [*core._upstreams.values(), *core._leaving]:
             for server in upstream.servers:
@@ -336,14 +336,15 @@ class Books(Checker):
         if exchange._outcome is not None or _lease_of(exchange) is not connection:
             self.violate(f"{connection!r} works for an exchange that doesn't know of it: {exchange!r}")
 
-    def _look_at_clock(self, connection: DownstreamConnection | UpstreamConnection, span: float) -> None:
-        if connection._clock.at == inf and span != inf:
+    def _look_at_clock(self, connection: ClientConnection | UpstreamConnection, span: float) -> None:
+        clock: Timer = connection._clock  # type: ignore[union-attr]
+        if clock.at == inf and span != inf:
             self.violate(f"{connection!r} may be idle for ever")
 
     def _look_at_idle(self) -> None:
-        for endpoint in self._core._engine.endpoints.values():
-            if isinstance(endpoint, DownstreamConnection) and endpoint.state == "idle" and not endpoint.held_bytes:
-                self.violate(f"{endpoint!r} is idle, and goes on in a drain")
+        for client in self._core._engine.clients.values():
+            if client.is_idle and not client.held_bytes:
+                self.violate(f"{client!r} is idle, and goes on in a drain")
 
     def _look_at_exchanges(self) -> None:
         core = self._core

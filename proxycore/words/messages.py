@@ -10,7 +10,7 @@ proxy adds later.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 Field = tuple[bytes, bytes]
 
@@ -83,6 +83,39 @@ class Headers:
 
     def __repr__(self) -> str:
         return f"Headers({self.fields!r})"
+
+
+class WrittenHeaders(Headers):
+    """Headers of which the lines are written already, for a response that is sent many times.
+
+    `lines` is what `http1.writer` makes of `written`. Whoever asks for `fields` gets a list as always, which may be
+    changed: so the lines count no more from then on, and `lines` is None.
+    """
+
+    __slots__ = ("_fields", "_written", "lines")
+
+    def __init__(self, written: Sequence[Field], lines: bytes) -> None:
+        self._written = written
+        self._fields: list[Field] | None = None
+        self.lines: bytes | None = lines
+
+    @property
+    def fields(self) -> list[Field]:
+        if self._fields is None:
+            self._fields = list(self._written)
+            self.lines = None
+        return self._fields
+
+    @fields.setter
+    def fields(self, fields: list[Field]) -> None:
+        self._fields = fields
+        self.lines = None
+
+    def copy(self) -> Headers:
+        return Headers(self.fields.copy()) if self.lines is None else WrittenHeaders(self._written, self.lines)
+
+    def __contains__(self, name: bytes) -> bool:
+        return any(field[0] == name for field in (self._written if self._fields is None else self._fields))
 
 
 class RequestHead:

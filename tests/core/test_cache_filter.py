@@ -54,7 +54,7 @@ def test_what_is_fresh_is_answered_from_the_store(proxy: Proxy) -> None:
     proxy.pass_time(7.5)
     journey = proxy.get(URL).is_answered(200, body=b"one")
     assert is_hit(journey)
-    journey.gets(age="7", x_own="1", cache_status="proxycore; hit; ttl=52", content_length="3")
+    journey.gets(age="7", x_own="1", cache_status="proxycore; hit; ttl=53", content_length="3")
 
 
 def test_a_head_is_answered_from_a_get(proxy: Proxy) -> None:

@@ -11,6 +11,7 @@ from proxycore.composition.filters import Filter, NeedBody, Respond, Retry, Verd
 from proxycore.config import Config, Limits, Listener, Match, Route, Upstream
 from proxycore.config import Respond as Answer
 from proxycore.core import Core
+from proxycore.mechanisms.websocket.frames import TEXT, close_frame, frame
 from proxycore.words.effects import Abort, Connect, Effect, Send
 from proxycore.words.errors import Failure
 from proxycore.words.ids import ConnId
@@ -216,3 +217,29 @@ def test_a_request_is_never_longer_or_shorter_than_its_head_says(length: int) ->
     upstream = b"".join(e.data for e in effects if isinstance(e, Send) and e.conn == dial.conn)
     assert len(upstream.partition(b"\r\n\r\n")[2]) <= max(length, 0)
     assert Abort(dial.conn) in effects
+
+
+class Clumsy(Filter):
+    def on_message(self, exchange: Exchange, message: str | bytes, from_client: bool) -> str | bytes:
+        raise KeyError(message)
+
+
+def test_a_message_that_makes_a_filter_raise_costs_that_websocket_a_1011() -> None:
+    core = make_core(Clumsy())
+    client = accept(core)
+    opening = (
+        b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    answer = (
+        b"HTTP/1.1 101 Fine\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+    )
+    server = ask(core, client, opening)
+    core.data_received(server, answer, 1.0)
+    first, second = core.data_received(server, frame(TEXT, b"boo"), 2.0)
+    assert isinstance(first, Send)
+    assert isinstance(second, Send)
+    assert (first.conn, first.data) == (client, close_frame(1011))
+    assert (second.conn, second.data) == (server, close_frame(1011, "", bytes(4)))
+    assert len(faults(core)) == 1

@@ -13,12 +13,16 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.frames import Close
+from websockets.sync.client import connect
 
-from proxycore import Config, Filter, Listener, Route, Server, Upstream
+from proxycore import Config, Exchange, Filter, Headers, Listener, Respond, ResponseHead, Route, Server, Upstream
 from proxycore.composition.filters import PHASES
 from proxycore.words.errors import Cause
+from tests.conformance.echoes import websocket_echo
 from tests.conformance.origins import Line, answering, client, echoing, fields_of, origin, refused_port, response
-from tests.conformance.proxies import Handle, running
+from tests.conformance.proxies import Handle, running, soon
 from tests.documentation.pages import blocks_of
 from tests.examples.started import ROOT
 
@@ -181,12 +185,47 @@ def test_numbered(filters: Mapping[str, Any]) -> None:
         assert re.search(rb"upload [0-9a-f]{28}$", seen)
 
 
+def test_news(filters: Mapping[str, Any]) -> None:
+    news = filters["News"]()
+
+    class Telling(Filter):
+        def on_request(self, exchange: Exchange) -> Respond | None:
+            if exchange.request.target != b"/tell":
+                return None
+            news.tell(b"it rains")
+            return Respond(ResponseHead(204, Headers()))
+
+    with proxy(f"http://127.0.0.1:{refused_port()}", filters=[news, Telling()]) as p, client(p.port) as c:
+        c.send(b"GET /news HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert c.until(b": welcome\n\n\r\n").startswith(b"HTTP/1.1 200 ")
+        assert isinstance(next(iter(news.subscribers.values())), filters["Subscriber"])
+        assert ask(p, "/tell")[0] == 204
+        assert c.until(b"data: it rains\n\n\r\n")
+        c.close()
+        assert soon(lambda: not news.subscribers)
+
+
 def test_fallback(filters: Mapping[str, Any]) -> None:
     dead = f"http://127.0.0.1:{refused_port()}"
     with proxy(dead, suggestions=dead, filters=[filters["Fallback"]()]) as p:
         status, _, content = ask(p, "/suggestions")
         assert (status, content) == (200, b"[]\n")
         assert ask(p)[0] == 502
+
+
+def test_polite(filters: Mapping[str, Any]) -> None:
+    polite = filters["Polite"]
+    with websocket_echo() as url, proxy(url, filters=[polite({"darn"}, patience=1)]) as p:
+        with connect(f"ws://127.0.0.1:{p.port}/") as socket:
+            socket.send("darn it")
+            assert socket.recv() == "**** it"
+            socket.send("/quit")
+            socket.send(b"darn, in bytes")
+            assert socket.recv() == b"darn, in bytes"
+            socket.send("darn, darn")
+            with pytest.raises(ConnectionClosed) as closed:
+                socket.recv()
+            assert closed.value.rcvd == Close(1008, "mind your language")
 
 
 def test_every_filter_of_the_page_is_tried(filters: Mapping[str, Any]) -> None:

@@ -183,7 +183,7 @@ def test_a_local_answer_needs_no_handshake() -> None:
 def test_frames_pass_untouched_and_are_counted() -> None:
     client, server = Handle("client"), Handle("server")
     odd = frame(BINARY, b"x" * 70_000, bits=FIN | 0x70)
-    counted: list[tuple[int, int]] = []
+    counted: list[tuple[int, int] | None] = []
 
     class Counts(Filter):
         def on_finished(self, exchange: Exchange, outcome: Outcome) -> None:

@@ -34,16 +34,24 @@ servers = [{{ url = "http://127.0.0.1:{upstream_port}" }}]
 idle_connections = 256
 idle_timeout = "75s"
 max_exchanges = 9_000
-
+{cache}
 [[routes]]
 name = "all"
 match = {{}}
 upstream = "origin"
+{use_cache}
 """
 
 
 def configuration(run: Run, codec: str) -> str:
-    return CONFIGURATION.format(codec=codec, port=run.port, upstream_port=run.upstream_port)
+    cached = run.mode == "cache"
+    return CONFIGURATION.format(
+        codec=codec,
+        port=run.port,
+        upstream_port=run.upstream_port,
+        cache='[caches.main]\nsize = "16MiB"\n' if cached else "",
+        use_cache='cache = { store = "main" }' if cached else "",
+    )
 
 
 def serve(python: Path, binding: str, codec: str) -> Callable[[Run], list[str]]:
@@ -68,7 +76,7 @@ def peers_of(checkout: Path, suffix: str = "") -> list[Peer]:
             name=name + suffix,
             kind="proxycore",
             install="make .venv/.installed-test",
-            features=frozenset({"http", "ws"}),
+            features=frozenset({"http", "ws", "cache"}),
             programs=(str(python),),
             version_argv=("git", "-C", str(checkout), "describe", "--always", "--dirty"),
             command=serve(python, binding, codec),

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from http import HTTPStatus
 
 from proxycore.mechanisms.http1.fields import COMMON_METHODS, COMMON_NAMES, PLAIN, TARGET, TCHAR
-from proxycore.words.messages import ABSENT, UNKNOWN, Field, RequestHead, ResponseHead
+from proxycore.words.messages import ABSENT, UNKNOWN, Field, RequestHead, ResponseHead, WrittenHeaders
 
 _CRLF = b"\r\n"
 _NAME = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
@@ -160,9 +160,17 @@ def response_head(
         start += b"\r\nconnection: close"
     elif request_version == b"1.0":
         start += b"\r\nconnection: keep-alive"
-    fields = head.headers.fields
+    headers = head.headers
+    if type(headers) is WrittenHeaders and headers.lines is not None:
+        return b"%b%b%b\r\n\r\n" % (start, headers.lines, _lines(extra, _IN_RESPONSE) if extra else b"")
+    fields = headers.fields
     lines = _lines([*fields, *extra] if extra else fields, _IN_RESPONSE)
     return b"%b%b\r\n\r\n" % (start, lines)
+
+
+def response_lines(fields: Sequence[Field]) -> bytes:
+    """The lines of a response's fields, for `WrittenHeaders`. Raises ValueError."""
+    return _lines(fields, _IN_RESPONSE)
 
 
 def _status_line(status: int, reason: bytes) -> bytes:

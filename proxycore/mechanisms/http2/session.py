@@ -231,9 +231,9 @@ class Session:
         """
         limits = self._limits
         told = {
-            frames.SETTING_MAX_STREAMS: limits.streams,
+            frames.SETTING_MAX_STREAMS: min(limits.streams, frames.STREAM_MAX),
             frames.SETTING_WINDOW: limits.window,
-            frames.SETTING_HEAD_SIZE: limits.head.size,
+            frames.SETTING_HEAD_SIZE: min(limits.head.size, frames.STREAM_MAX),
         }
         self._output.append(frames.settings(told))
         self._h2.local_settings = Settings(client=False, initial_values={})
@@ -276,7 +276,7 @@ class Session:
                 if not self._take_frame():
                     return None
             except _Fatal as fatal:
-                self._fail(fatal.code, fatal.reason)
+                self.fail(fatal.code, fatal.reason)
         return self._events.popleft()
 
     def _take_frame(self) -> bool:
@@ -457,6 +457,7 @@ class Session:
         if left != _ANY:
             left -= len(data)
             if left < 0:
+                self.credit(stream, credit)
                 return self._fault(stream, frames.PROTOCOL_ERROR, "more content than content-length says")
             self._expected[stream] = left
         self._idle_work.earn(len(data) / WORK_BYTES)
@@ -524,7 +525,8 @@ class Session:
     def _forget(self, stream: int) -> None:
         self._expected.pop(stream, None)
 
-    def _fail(self, code: int, reason: str) -> None:
+    def fail(self, code: int, reason: str) -> None:
+        """End the connection by an error: `next_event` gives the ConnectionFailed."""
         self._is_over = True
         self._h2.clear_outbound_data_buffer()
         self._output.append(frames.goaway(self.last_stream, code, reason))

@@ -4,9 +4,9 @@
     while (event := reader.next_event()) is not None:
         ...                 # pieces of messages; Ping, Pong and Close between them
 
-Whoever stops calling `next_event` leaves the rest unread: `buffered` says how much. What was
-compressed is inflated as it is asked for, `INFLATED_AT_ONCE` bytes of input at a time, so that a
-reader that waits for its other side to take bytes doesn't hold what a bomb would become.
+Whoever stops calling `next_event` leaves the rest unread. What was compressed is
+inflated as it is asked for, `INFLATED_AT_ONCE` bytes of input at a time, so that whoever waits for the
+other side to take bytes doesn't hold what a bomb would become.
 """
 
 from __future__ import annotations
@@ -83,9 +83,10 @@ class MessageReader:
 
     A message of more than `max_message` bytes, inflated, is `Broken` with 1009; so is, with its own code, what breaks
     a rule of section 5 (1002) or is no UTF-8 (1007). `deflate` says that compressed messages were agreed on.
+    `messages` counts whole ones; `buffered` is, at most, how many bytes wait for `next_event`.
     """
 
-    __slots__ = ("_at", "_data", "_frames", "_max_message", "_received", "_step", "has_ended", "messages")
+    __slots__ = ("_at", "_data", "_frames", "_max_message", "_received", "_step", "buffered", "has_ended", "messages")
 
     def __init__(self, *, from_client: bool, max_message: int, deflate: bool) -> None:
         self._frames = FrameProtocol(not from_client, [Inflater(max_message)] if deflate else [])
@@ -95,18 +96,15 @@ class MessageReader:
         self._at = 0
         self._received = 0  # bytes of the message under way
         self.messages = 0
+        self.buffered = 0
         self.has_ended = False
-
-    @property
-    def buffered(self) -> int:
-        """Bytes received and not yet looked at."""
-        return len(self._data) - self._at
 
     def receive(self, data: bytes) -> None:
         """Take bytes of the connection; after a Close, or a fault, they are dropped."""
         if not self.has_ended:
-            self._data = self._data[self._at :] + data
+            self._data = self._data[self._at :] + data if self._data else data
             self._at = 0
+            self.buffered += len(data)
 
     def next_event(self) -> Piece | Ping | Pong | Close | None:
         """The next event, None when more bytes are needed. Raises Broken, once."""
@@ -115,6 +113,7 @@ class MessageReader:
                 found = next(self._frames.received_frames(), None)
                 if found is None:
                     if not self._feed():
+                        self.buffered = 0
                         return None
                     continue
                 event = self._event(found.opcode, found.payload, found.frame_finished and found.message_finished)
@@ -161,6 +160,7 @@ class MessageReader:
 
     def _end(self) -> None:
         self.has_ended = True
+        self.buffered = 0
         self._data = b""
         self._at = 0
 

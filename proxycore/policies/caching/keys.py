@@ -25,6 +25,8 @@ KEY_MAX: Final = 8 * 1024
 VARY_MAX: Final = 16
 """Fields that a Vary may name. A response that varies by more is one for each request."""
 
+DEFAULT_KEY: Final = ("scheme", "host", "path", "query")
+
 UNKEYED: Final = frozenset(
     b"forwarded x-host x-forwarded-server x-forwarded-scheme x-forwarded-ssl x-forwarded-prefix x-forwarded-path "
     b"x-forwarded-port x-original-url x-original-host x-rewrite-url x-http-method x-http-method-override "
@@ -75,6 +77,8 @@ def compile_key(names: Sequence[str], route: str) -> Callable[[Scope], bytes | N
 
     The route and the upstream are always in it: two routes may ask different origins for one URL, or edit what comes.
     """
+    if tuple(names) == DEFAULT_KEY:
+        return _DefaultKey(route)
     readers = tuple(_OWN_READERS.get(name) or reader_of(parse_variable(name)) for name in names)
     own = route.encode()
 
@@ -86,6 +90,26 @@ def compile_key(names: Sequence[str], route: str) -> Callable[[Scope], bytes | N
         return key if len(key) <= KEY_MAX else None
 
     return read
+
+
+class _DefaultKey:
+    """`compile_key` for the key that most routes have: the URL."""
+
+    __slots__ = ("_beginnings", "_route")
+
+    def __init__(self, route: str) -> None:
+        self._route = route.encode()
+        self._beginnings: dict[str | None, bytes] = {}
+
+    def __call__(self, scope: Scope) -> bytes | None:
+        upstream, request = scope.upstream, scope.request
+        beginning = self._beginnings.get(upstream)
+        if beginning is None:
+            # As many as there are upstreams: no request can name one.
+            beginning = self._beginnings[upstream] = b"%b\n%b\n" % (self._route, (upstream or "").encode())
+        host = _read_host(scope)
+        key = b"%b%b\n%b\n%b" % (beginning, request.scheme, host, request.target)
+        return key if len(key) <= KEY_MAX else None
 
 
 Vary = tuple[tuple[bytes, bytes | None], ...]

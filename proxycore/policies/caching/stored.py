@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from hashlib import blake2b
 from typing import Final
 
+from proxycore.mechanisms.http1.writer import response_lines
 from proxycore.policies.caching.freshness import Freshness
 from proxycore.policies.caching.keys import Vary
-from proxycore.words.messages import Headers, ResponseHead
+from proxycore.words.messages import Field, Headers, ResponseHead, WrittenHeaders
 
 OVERHEAD: Final = 1600
 """Bytes that a stored response takes beside its texts: its objects, and its places in the store's tables."""
@@ -24,6 +26,8 @@ class StoredResponse:
     """
 
     __slots__ = (
+        "_shown",
+        "_shown_age",
         "content",
         "cost",
         "fingerprint",
@@ -64,12 +68,31 @@ class StoredResponse:
         self.made_at = made_at
         self.tags = tags
         self.uses = 0
+        self._shown_age = -1
+        self._shown: tuple[list[Field], bytes] = ([], b"")
         self.fingerprint = fingerprint_of(key, vary)
         self.cost = cost_of(key, url, vary, head.headers, len(content), tags)
 
     def age(self, now: float) -> float:
         """Seconds since it was made, as far as anybody knows (RFC 9111 section 4.2.3)."""
         return self.initial_age + now - self.received_at
+
+    def is_fresh(self, now: float) -> bool:
+        """Whether it may serve whoever asks for nothing special."""
+        freshness = self.freshness
+        return not freshness.no_cache and self.initial_age + now - self.received_at < freshness.lifetime
+
+    def headers_at(self, age: int, make_status: Callable[[float], bytes]) -> Headers:
+        """Its fields with Age, and the Cache-Status that `make_status` makes of the seconds that it stays fresh.
+
+        They are written once for each second of age: of what is asked for often, most answers are the same bytes.
+        """
+        if age != self._shown_age:
+            own = [(b"age", b"%d" % age), (b"cache-status", make_status(self.freshness.lifetime - age))]
+            fields = self.head.headers.fields + own
+            self._shown = fields, response_lines(fields)
+            self._shown_age = age
+        return WrittenHeaders(*self._shown)
 
     def with_content(self, content: bytes) -> StoredResponse:
         """The same with `content`, and a head that says how long it is."""
@@ -129,4 +152,5 @@ def cost_of(
     """Bytes of memory that a response takes in the store, a little more rather than less."""
     texts = [*headers.fields, *((name, value or b"") for name, value in vary), *((tag, b"") for tag in tags)]
     fields = sum(len(name) + len(value) for name, value in texts) + len(texts) * FIELD_OVERHEAD
-    return OVERHEAD + len(key) + len(url) + fields + length
+    lines = sum(len(name) + len(value) + 4 for name, value in headers.fields) + len(headers.fields) * 8
+    return OVERHEAD + len(key) + len(url) + fields + lines + length
