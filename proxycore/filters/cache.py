@@ -2,8 +2,8 @@
 
 Theory of operation. `on_route` looks into the store. A response that may serve is the answer. Otherwise the origin
 is asked, and `Lookup` remembers what for: nothing is stored, or what is has to be validated. Whoever asks first for
-a key leads a `Flight`, and others wait for it (at most `lock_timeout`), then look again; after an answer that was
-for the leader alone each asks for itself.
+a key leads a `Flight`, and others wait for it (at most `lock_timeout`), until its head is here: then they take its
+content as it comes. After an answer that was for the leader alone each asks for itself.
 
 The request goes out (`on_upstream_request`) without what would change the answer behind the key's back, and with
 our conditions where something is validated. The answer (`on_content`) is a 304 that renews what is stored, a failure
@@ -20,8 +20,8 @@ from functools import partial
 from proxycore.composition.exchange import Exchange
 from proxycore.composition.filters import Filter, Reject, Respond, Verdict, Wait
 from proxycore.config import RouteCache
-from proxycore.filters.filling import Fill, Flight, SharedCache, response_of
-from proxycore.policies.caching.cache_status import Forwarded, forwarded_status, hit_status
+from proxycore.filters.filling import Fill, FillReader, Flight, SharedCache, response_of
+from proxycore.policies.caching.cache_status import Forwarded, collapsed_status, forwarded_status, hit_status
 from proxycore.policies.caching.directives import NO_DIRECTIVES, Directives, request_directives, response_directives
 from proxycore.policies.caching.freshness import freshness_of, initial_age, made_at
 from proxycore.policies.caching.invalidation import invalidated_urls, tags_of
@@ -159,10 +159,28 @@ class CacheFilter(Filter):
             if self._may_lead(exchange, lookup):
                 lookup.flight = self._shared.flights[lookup.key] = Flight()
             return None
+        if flight.fill is not None:
+            return self._join(exchange, lookup, flight.fill)
         seconds = lookup.since + self._lock_timeout - exchange.now
-        if seconds <= 0:
+        if seconds <= 0 or b"no-cache" in lookup.asked:
             return None
         return Wait(flight.signal, seconds, partial(self._woken, lookup, flight))
+
+    def _join(self, exchange: Exchange, lookup: Lookup, fill: Fill) -> Respond | None:
+        """Take a response while it comes in, if it is one for this request."""
+        response, request = fill.response, exchange.request
+        names = [name for name, _ in response.vary]
+        fits = fill.can_be_joined and response.vary == vary_of(names, self._selecting(request))
+        if not fits or use_of(response.freshness, response.age(exchange.now), lookup.asked) != "serve":
+            return None
+        self._tell(exchange, "joined", response)
+        head = response.head.copy()
+        head.headers.add(b"age", b"%d" % response.age(exchange.now))
+        head.headers.add(b"cache-status", collapsed_status(_NAME, lookup.why))
+        if head.status == 200 and self._has_it(exchange, response):
+            return Respond(not_modified(head))
+        head.length = fill.length
+        return Respond(head, FillReader(fill))
 
     def _may_lead(self, exchange: Exchange, lookup: Lookup) -> bool:
         """Whether others may hope for the answer to this request: it will be whole, and of use to them."""
@@ -172,7 +190,7 @@ class CacheFilter(Filter):
         return self._validates(lookup) is not None or not is_conditional(request)
 
     def _woken(self, lookup: Lookup, flight: Flight, exchange: Exchange, fired: bool) -> Verdict | None:
-        if not fired and (flight.is_unshared or exchange.now >= lookup.since + self._lock_timeout):
+        if flight.is_unshared or (not fired and exchange.now >= lookup.since + self._lock_timeout):
             lookup.alone = True
         return self._look(exchange, lookup)
 
@@ -210,7 +228,7 @@ class CacheFilter(Filter):
         if lookup is None:
             return None
         for url in invalidated_urls(exchange.request, head):
-            self._store.invalidate(url)
+            self._shared.invalidate(url)
         if lookup.key is None:
             head.headers.add(b"cache-status", forwarded_status(_NAME, lookup.why, status=head.status, stored=False))
             return None
@@ -236,10 +254,23 @@ class CacheFilter(Filter):
             if lookup.stored is not None and head.status < 500:
                 self._store.remove(lookup.stored)  # the origin has said something newer, which we mustn't keep
             self._shared.note_unshared(lookup.key, exchange.now)
-            self._land(lookup, stored=False, unshared=True)
-        elif not head.has_content:
+            self._land(lookup, unshared=True)
+            return refusal
+        assert lookup.fill is not None
+        if not head.has_content:
             self._complete(lookup)
-        return refusal
+        elif lookup.flight is not None:
+            self._share(exchange, lookup.flight, lookup.fill)
+        return None
+
+    def _share(self, exchange: Exchange, flight: Flight, fill: Fill) -> None:
+        """Let those who wait have the response as it comes."""
+        flight.fill = fill
+        if not fill.response.is_fresh(exchange.now):
+            # Each has to ask the origin whether it holds, and needn't have waited.
+            flight.is_unshared = True
+            self._shared.note_unshared(fill.response.key, exchange.now)
+        flight.signal.fire()
 
     def _begin_fill(self, exchange: Exchange, lookup: Lookup, head: ResponseHead) -> str | None:
         assert lookup.key is not None
@@ -284,7 +315,8 @@ class CacheFilter(Filter):
             made_at=made_at(headers, wall),
             tags=tags_of(headers),
         )
-        lookup.fill = Fill(self._store, response)
+        lookup.fill = Fill(self._store, response, head.length)
+        self._shared.begin(lookup.fill)
         return None
 
     def _learn_from_head(self, exchange: Exchange, lookup: Lookup, head: ResponseHead) -> None:
@@ -303,7 +335,7 @@ class CacheFilter(Filter):
             stored = self._renew(exchange, stored, head)
         else:
             self._store.remove(stored)
-        self._land(lookup, stored=True)
+        self._land(lookup)
         return self._answer(exchange, stored, b"%b; fwd=%b; fwd-status=304" % (_NAME, lookup.why.encode()))
 
     def _renew(self, exchange: Exchange, stored: StoredResponse, head: ResponseHead) -> StoredResponse:
@@ -354,8 +386,7 @@ class CacheFilter(Filter):
         lookup = self._lookups.get(exchange.id)
         if lookup is not None and lookup.fill is not None:
             if data and not lookup.fill.add(data):
-                lookup.fill = None
-                self._land(lookup, stored=False, unshared=True)
+                self._give_up(lookup)
             elif last:
                 self._complete(lookup)
         return data
@@ -364,23 +395,28 @@ class CacheFilter(Filter):
         lookup = self._lookups.pop(exchange.id, None)
         if lookup is None:
             return
+        self._give_up(lookup)
+        self._land(lookup)
+
+    def _give_up(self, lookup: Lookup) -> None:
+        """It won't be stored: it is too large, or the rest won't come."""
         if lookup.fill is not None:
-            lookup.fill.drop()
-            lookup.fill = None
-        self._land(lookup, stored=False)
+            fill, lookup.fill = lookup.fill, None
+            self._shared.end(fill, whole=False)
+            self._land(lookup)
 
     def _complete(self, lookup: Lookup) -> None:
         assert lookup.fill is not None
         fill, lookup.fill = lookup.fill, None
-        stored = fill.complete()
-        self._land(lookup, stored=stored, unshared=not stored)
+        is_stored = self._shared.end(fill, whole=True)
+        self._land(lookup, unshared=not is_stored)
 
-    def _land(self, lookup: Lookup, *, stored: bool, unshared: bool = False) -> None:
+    def _land(self, lookup: Lookup, *, unshared: bool = False) -> None:
         """Let those go on who wait for what this request brings."""
         if lookup.flight is not None and lookup.key is not None:
             flight, lookup.flight = lookup.flight, None
             flight.is_unshared = flight.is_unshared or unshared
-            self._shared.land(lookup.key, flight, stored=stored)
+            self._shared.land(lookup.key, flight)
 
     # ---- answers from the store
 
@@ -392,16 +428,21 @@ class CacheFilter(Filter):
         request = exchange.request
         if not is_conditional(request):
             return Respond(head, stored.content)
-        wall = exchange.wall
-        received_wall = wall - (exchange.now - stored.received_at)
-        if head.status == 200 and is_not_modified(request, stored.head.headers, wall=wall, received_at=received_wall):
+        if head.status == 200 and self._has_it(exchange, stored):
             return Respond(not_modified(head))
         size = len(stored.content)
-        span = asked_span(request, stored.head, size, wall=wall)
+        span = asked_span(request, stored.head, size, wall=exchange.wall)
         if span is None:
             return Respond(head, stored.content)
         content = b"" if span == UNSATISFIABLE else stored.content[span.first : span.end]
         return Respond(partial_head(head, span, size), content)
+
+    @staticmethod
+    def _has_it(exchange: Exchange, stored: StoredResponse) -> bool:
+        """Whether the client says that it has this response."""
+        wall = exchange.wall
+        received_at = wall - (exchange.now - stored.received_at)
+        return is_not_modified(exchange.request, stored.head.headers, wall=wall, received_at=received_at)
 
     @staticmethod
     def _head_of(exchange: Exchange, stored: StoredResponse) -> ResponseHead:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Final
+from collections.abc import Callable
+from typing import Final, Literal
 
 from proxycore.composition.filters import Signal
+from proxycore.composition.streaming import BodyCut
 from proxycore.config import Cache
-from proxycore.policies.caching.invalidation import Purge
+from proxycore.policies.caching.invalidation import Purge, is_purged
 from proxycore.policies.caching.store import Store
 from proxycore.policies.caching.stored import StoredResponse
 from proxycore.words.messages import Headers, ResponseHead
@@ -15,31 +17,168 @@ from proxycore.words.messages import Headers, ResponseHead
 UNSHARED_SECONDS: Final = 10.0
 """For so long after a response that couldn't be stored, nobody waits for another one's answer under its key."""
 
+PIECE: Final = 64 * 1024
+"""Bytes that are read at once of content that is all here."""
+
 UNSHARED_MAX: Final = 4096
 """Keys that are remembered for it."""
 
 
 class Flight:
-    """One client's request to the origin, for which others under the same key wait. `signal` tells them to look again.
+    """One client's request to the origin, for which others under the same key wait.
 
-    `is_unshared` says that its answer was for that client alone: each asks for itself then.
+    `signal` tells them to look again: `fill` is there then, and they take the response as it comes, or it will never
+    be. `is_unshared` says that the answer was for that client alone: each asks for itself.
     """
 
-    __slots__ = ("is_unshared", "signal")
+    __slots__ = ("fill", "is_unshared", "signal")
 
     def __init__(self) -> None:
         self.signal = Signal()
+        self.fill: Fill | None = None
         self.is_unshared = False
+
+
+class Fill:
+    """A response that is being stored, and read by others meanwhile. What of it has come is counted in the store.
+
+    `response` is what will be stored, but for its content; `length` is as in a head, `UNKNOWN` until the end. Where
+    it turns out that it can't be stored, it goes on for those who read it, within a window of as many bytes as an
+    object may have: who is further behind is cut off.
+    """
+
+    __slots__ = ("_content", "_dropped", "_pieces", "_readers", "_size", "_state", "_store", "length", "response")
+
+    def __init__(self, store: Store, response: StoredResponse, length: int) -> None:
+        self.response = response
+        self.length = length
+        self._store = store
+        self._pieces: list[bytes] = []
+        self._dropped = 0
+        self._size = 0
+        self._content: bytes | None = None
+        self._readers: list[FillReader] = []
+        self._state: Literal["storing", "passing", "complete", "broken"] = "storing"
+
+    @property
+    def can_be_joined(self) -> bool:
+        """Whether all that has come is still here."""
+        return self._state == "storing"
+
+    def add(self, data: bytes) -> bool:
+        """Keep a piece. False: it won't be stored, and nobody reads it."""
+        if self._state == "storing":
+            if self._size + len(data) > self._store.object_max or not self._store.reserve(len(data)):
+                self.forbid()
+            self._size += len(data)
+        self._pieces.append(data)
+        if self._state == "passing":
+            self._forget_read()
+        for reader in self._readers:
+            reader.wake()
+        return self._state == "storing" or bool(self._readers)
+
+    def forbid(self) -> None:
+        """It may not be stored (any more): it is too large, or was purged before it was here."""
+        if self._state == "storing":
+            self._store.release(self._size)
+            self._state = "passing"
+
+    def complete(self) -> bool:
+        """All has come: store it. False: it may not be stored, or there is no room for it after all."""
+        is_stored = False
+        if self._state == "storing":
+            self._content = b"".join(self._pieces)
+            self._pieces = []
+            self._store.release(self._size)
+            is_stored = self._store.put(self.response.with_content(self._content))
+        self._end("complete")
+        return is_stored
+
+    def drop(self) -> None:
+        """The rest won't come: nothing is stored, and readers are cut off when they have what is here."""
+        self.forbid()
+        if self._state == "passing":
+            self._end("broken")
+
+    def _end(self, state: Literal["complete", "broken"]) -> None:
+        self._state = state
+        for reader in self._readers:
+            reader.wake()
+
+    def _forget_read(self) -> None:
+        """Keep what readers may still want, of the last bytes of the window."""
+        room = self._store.object_max
+        first = len(self._pieces)
+        while first > 0 and room >= len(self._pieces[first - 1]):
+            first -= 1
+            room -= len(self._pieces[first])
+        wanted = min((reader.index for reader in self._readers), default=self._dropped + len(self._pieces))
+        first = max(first, wanted - self._dropped)
+        del self._pieces[:first]
+        self._dropped += first
+
+    def join(self, reader: FillReader) -> None:
+        self._readers.append(reader)
+
+    def leave(self, reader: FillReader) -> None:
+        self._readers.remove(reader)
+
+    def read(self, reader: FillReader) -> bytes | None:
+        """The next piece for a reader; `b""` at the end, None where it hasn't come. Raises BodyCut."""
+        if self._content is not None:
+            return self._content[reader.position : reader.position + PIECE]
+        index = reader.index - self._dropped
+        if index < 0:
+            raise BodyCut
+        if index < len(self._pieces):
+            return self._pieces[index]
+        if self._state == "broken":
+            raise BodyCut
+        return b"" if self._state == "complete" else None
+
+
+class FillReader:
+    """A `BodySource`: the content of a response that another client's request brings, as it comes.
+
+    It stands at the piece `index`, and at the byte `position` of the content.
+    """
+
+    __slots__ = ("_fill", "index", "position", "wake")
+
+    def __init__(self, fill: Fill) -> None:
+        self._fill = fill
+        self.index = 0
+        self.position = 0
+        self.wake: Callable[[], None] = _nobody
+
+    def begin(self, wake: Callable[[], None]) -> None:
+        self.wake = wake
+        self._fill.join(self)
+
+    def pull(self) -> bytes | None:
+        data = self._fill.read(self)
+        if data:
+            self.index += 1
+            self.position += len(data)
+        return data
+
+    def close(self) -> None:
+        self._fill.leave(self)
+
+
+def _nobody() -> None: ...
 
 
 class SharedCache:
     """One of `[caches]` at work, for all routes that name it."""
 
-    __slots__ = ("_unshared", "flights", "store")
+    __slots__ = ("_fills", "_unshared", "flights", "store")
 
     def __init__(self, cache: Cache) -> None:
         self.store = Store(cache.size, cache.object_max)
         self.flights: dict[bytes, Flight] = {}
+        self._fills: dict[int, Fill] = {}
         self._unshared: OrderedDict[bytes, float] = OrderedDict()
 
     def configure(self, cache: Cache) -> None:
@@ -47,19 +186,36 @@ class SharedCache:
         self.store.resize(cache.size, cache.object_max)
 
     def purge(self, purge: Purge) -> int:
-        """Remove what an operator names, and let nothing that is on its way be taken for its answer."""
-        for flight in list(self.flights.values()):
-            flight.is_unshared = True
+        """Remove what an operator names; how many responses. What is on its way isn't stored."""
+        for fill in self._fills.values():
+            if is_purged(purge, fill.response.url, fill.response.tags):
+                fill.forbid()
         return self.store.purge(purge)
 
-    def land(self, key: bytes, flight: Flight, *, stored: bool) -> None:
-        """The answer is stored, or never will be: whoever waits goes on."""
+    def invalidate(self, url: bytes) -> None:
+        """Remove all that is stored for a URL, and store nothing that was asked for before this."""
+        for fill in self._fills.values():
+            if fill.response.url == url:
+                fill.forbid()
+        self.store.invalidate(url)
+
+    def begin(self, fill: Fill) -> None:
+        """A response begins to come in. `end` it once."""
+        self._fills[id(fill)] = fill
+
+    def end(self, fill: Fill, *, whole: bool) -> bool:
+        """All has come, or no more will. True: it is stored."""
+        del self._fills[id(fill)]
+        if whole:
+            return fill.complete()
+        fill.drop()
+        return False
+
+    def land(self, key: bytes, flight: Flight) -> None:
+        """Nobody need wait for this flight any more: what it brought is stored, or never will be."""
         if self.flights.get(key) is flight:
             del self.flights[key]
-        if stored:
-            flight.signal.fire()
-        else:
-            flight.signal.abandon()
+        flight.signal.fire()
 
     def note_unshared(self, key: bytes, now: float) -> None:
         """The answer under this key was for one client alone, and the next will be, too."""
@@ -70,40 +226,6 @@ class SharedCache:
 
     def is_unshared(self, key: bytes, now: float) -> bool:
         return self._unshared.get(key, now) > now
-
-
-class Fill:
-    """A response that is being stored. What of its content has come is counted in the store's bytes."""
-
-    __slots__ = ("_pieces", "_response", "_size", "_store")
-
-    def __init__(self, store: Store, response: StoredResponse) -> None:
-        """`response` is what will be stored, but for its content."""
-        self._store = store
-        self._response = response
-        self._pieces: list[bytes] = []
-        self._size = 0
-
-    def add(self, data: bytes) -> bool:
-        """Keep a piece. False: it is too much, and nothing is kept any more."""
-        if self._size + len(data) > self._store.object_max or not self._store.reserve(len(data)):
-            self.drop()
-            return False
-        self._pieces.append(data)
-        self._size += len(data)
-        return True
-
-    def drop(self) -> None:
-        """It won't be stored."""
-        self._store.release(self._size)
-        self._pieces = []
-        self._size = 0
-
-    def complete(self) -> bool:
-        """All has come: store it. False: there is no room for it after all."""
-        content = b"".join(self._pieces)
-        self.drop()
-        return self._store.put(self._response.with_content(content))
 
 
 def response_of(stored: StoredResponse, headers: Headers) -> ResponseHead:

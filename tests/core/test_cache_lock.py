@@ -1,0 +1,233 @@
+"""One request to the origin for many that wait, served as its answer comes; and what becomes of them when it fails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from proxycore.config import Cache, Config, Limits, Listener, Route, RouteCache, Timeouts, Upstream
+from proxycore.core import Core
+from proxycore.filters.filling import SharedCache
+from proxycore.policies.caching.invalidation import Purge
+from proxycore.words.effects import Abort, Close, Connect, Effect, Send, SendEof
+from proxycore.words.ids import ConnId
+
+HERE = ("127.0.0.1", 80)
+FRESH = b"HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: 10\r\n\r\n"
+CHUNKED = b"HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+class World:
+    """A core with clients and origin connections; `got` is what each client was sent."""
+
+    def __init__(self, **cache: object) -> None:
+        config = Config(
+            listeners=[Listener(name="web", bind="127.0.0.1:0")],
+            limits=Limits(buffer=1024),
+            timeouts=Timeouts(response_head=100, response_body=100),
+            upstreams={"api": Upstream(servers=["http://127.0.0.1:3000"])},
+            caches={"main": Cache(size="64KiB", object_max="4KiB")},
+            routes=[Route(upstream="api", cache=RouteCache(store="main", **cache))],  # type: ignore[arg-type]
+        )
+        self.core = Core(config, now=0.0, wall=1e9, seed=1, entropy=bytes, watch=["faults"])
+        self.now = 1.0
+        self.got: dict[ConnId, bytes] = {}
+        self.ended: set[ConnId] = set()
+        self.servers: list[ConnId] = []
+
+    @property
+    def shared(self) -> SharedCache:
+        return self.core._own_filters._caches["main"]
+
+    def ask(self, *fields: bytes, target: bytes = b"/") -> ConnId:
+        client = self.core.next_conn_id()
+        self.got[client] = b""
+        self._do(self.core.accepted(client, "web", ("192.0.2.1", 1), HERE, self.now))
+        lines = [b"GET %b HTTP/1.1" % target, b"Host: a", *fields]
+        self._do(self.core.data_received(client, b"\r\n".join(lines) + b"\r\n\r\n", self.now))
+        return client
+
+    def send(self, data: bytes, server: int = -1) -> None:
+        self._do(self.core.data_received(self.servers[server], data, self.now))
+        self.wait(0.0)
+
+    def lose(self, conn: ConnId) -> None:
+        self._do(self.core.connection_lost(conn, "ECONNRESET", self.now))
+        self.wait(0.0)
+
+    def wait(self, seconds: float) -> None:
+        end = self.now + seconds
+        while (deadline := self.core.next_deadline()) is not None and deadline <= end:
+            self.now = max(self.now, deadline)
+            self._do(self.core.timer_expired(self.now))
+        self.now = end
+
+    def content(self, client: ConnId) -> bytes:
+        return self.got[client].partition(b"\r\n\r\n")[2]
+
+    def _do(self, effects: object) -> None:
+        todo: list[Effect] = list(effects)  # type: ignore[call-overload]
+        while todo:
+            effect = todo.pop(0)
+            if isinstance(effect, Connect):
+                self.servers.append(effect.conn)
+                todo += self.core.connected(effect.conn, HERE, ("127.0.0.1", 3000), self.now)
+            elif isinstance(effect, Send) and effect.conn in self.got:
+                self.got[effect.conn] += effect.data
+            elif isinstance(effect, Close | Abort | SendEof):
+                self.ended.add(effect.conn)
+        assert not self.core.take_notices(self.now)
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    world = World()
+    yield world
+    assert world.shared.store.reserved == 0
+    assert not world.shared.flights
+
+
+def test_those_who_wait_get_the_answer_as_it_comes(world: World) -> None:
+    clients = [world.ask() for _ in range(4)]
+    assert len(world.servers) == 1
+    world.send(FRESH + b"01234")
+    assert [world.content(client) for client in clients] == [b"01234"] * 4
+    assert b"cache-status: proxycore; fwd=uri-miss; collapsed" in world.got[clients[1]]
+    assert b"content-length: 10\r\n" in world.got[clients[1]]
+    late = world.ask()
+    assert world.content(late) == b"01234"
+    world.send(b"56789")
+    assert [world.content(client) for client in [*clients, late]] == [b"0123456789"] * 5
+    assert world.content(world.ask()) == b"0123456789"
+    assert len(world.servers) == 1
+
+
+def test_an_answer_of_unknown_length_ends_for_all(world: World) -> None:
+    first, second = world.ask(), world.ask()
+    world.send(CHUNKED + b"3\r\nabc\r\n")
+    world.send(b"3\r\ndef\r\n0\r\n\r\n")
+    assert world.content(first) == b"3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n"
+    assert world.content(second) == b"3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n"
+
+
+def test_after_an_answer_for_one_alone_each_asks_for_itself_and_nobody_waits_again(world: World) -> None:
+    clients = [world.ask() for _ in range(3)]
+    world.send(b"HTTP/1.1 200 OK\r\nCache-Control: private\r\nContent-Length: 1\r\n\r\n1")
+    # The connection of the first is kept, and serves one of the others.
+    assert len(world.servers) in (2, 3)
+    world.ask()
+    assert len(world.servers) >= 3
+    assert world.content(clients[0]) == b"1"
+    assert world.content(clients[1]) == b""
+
+
+def test_when_the_first_one_leaves_the_next_asks(world: World) -> None:
+    first, second, third = world.ask(), world.ask(), world.ask()
+    world.lose(first)
+    assert len(world.servers) == 2
+    world.send(FRESH + b"0123456789")
+    assert world.content(second) == world.content(third) == b"0123456789"
+
+
+def test_who_waited_long_enough_asks_for_itself(world: World) -> None:
+    world.ask()
+    second = world.ask()
+    world.wait(4.9)
+    assert len(world.servers) == 1
+    world.wait(0.2)
+    assert len(world.servers) == 2
+    world.send(FRESH + b"0123456789")
+    assert world.content(second) == b"0123456789"
+    world.send(FRESH + b"0123456789", server=0)
+
+
+def test_without_the_lock_each_asks() -> None:
+    world = World(lock=False)
+    world.ask()
+    world.ask()
+    assert len(world.servers) == 2
+
+
+def test_a_client_that_waits_may_leave(world: World) -> None:
+    first, second = world.ask(), world.ask()
+    world.lose(second)
+    world.send(FRESH + b"01234")
+    third = world.ask()
+    world.lose(third)
+    world.send(b"56789")
+    assert world.content(first) == b"0123456789"
+
+
+def test_who_has_a_part_is_cut_off_where_the_rest_does_not_come(world: World) -> None:
+    first, second = world.ask(), world.ask()
+    world.send(FRESH + b"01234")
+    world.lose(world.servers[0])
+    assert world.content(second) == b"01234"
+    assert {first, second} <= world.ended
+    assert len(world.shared.store) == 0
+
+
+def test_what_turns_out_to_be_too_large_still_goes_to_those_who_took_it(world: World) -> None:
+    first, second = world.ask(), world.ask()
+    world.send(CHUNKED)
+    for _ in range(10):
+        world.send(b"3e8\r\n%b\r\n" % (b"x" * 1000))
+    world.send(b"0\r\n\r\n")
+    assert world.content(first).count(b"x") == world.content(second).count(b"x") == 10_000
+    assert len(world.shared.store) == 0
+
+
+def test_a_reader_that_falls_too_far_behind_is_cut_off(world: World) -> None:
+    world.ask()
+    slow = world.ask()
+    world.send(CHUNKED + b"3e8\r\n%b\r\n" % (b"x" * 1000))
+    world._do(world.core.writing_paused(slow, world.now))
+    for _ in range(10):
+        world.send(b"3e8\r\n%b\r\n" % (b"x" * 1000))
+    held = sum(map(len, next(iter(world.shared._fills.values()))._pieces))
+    assert held <= 4096
+    world._do(world.core.writing_resumed(slow, world.now))
+    world.wait(0.0)
+    assert slow in world.ended
+    world.send(b"0\r\n\r\n")
+
+
+def test_another_variant_is_asked_for(world: World) -> None:
+    world.ask(b"Accept-Language: de")
+    other = world.ask(b"Accept-Language: en")
+    vary = FRESH.replace(b"\r\n\r\n", b"\r\nVary: Accept-Language\r\n\r\n")
+    world.send(vary + b"01234")
+    assert len(world.servers) == 2
+    world.send(vary + b"xxxxxxxxxx")
+    assert world.content(other) == b"xxxxxxxxxx"
+    world.send(b"56789", server=0)
+
+
+def test_one_who_has_it_already_hears_so_at_once(world: World) -> None:
+    world.ask()
+    has_it = world.ask(b'If-None-Match: "1"')
+    world.send(FRESH.replace(b"\r\n\r\n", b'\r\nETag: "1"\r\n\r\n') + b"01234")
+    assert world.got[has_it].startswith(b"HTTP/1.1 304 ")
+    world.send(b"56789")
+
+
+def test_a_purge_reaches_what_is_on_its_way(world: World) -> None:
+    first = world.ask()
+    world.send(FRESH + b"01234")
+    world.core._own_filters.purge(Purge("url", "http://a/"))
+    world.send(b"56789")
+    assert world.content(first) == b"0123456789"
+    assert len(world.shared.store) == 0
+
+
+def test_many_who_find_it_stale_ask_once(world: World) -> None:
+    tagged = FRESH.replace(b"\r\n\r\n", b'\r\nETag: "1"\r\n\r\n')
+    world.ask()
+    world.send(tagged + b"0123456789")
+    world.wait(61)
+    servers = len(world.servers)
+    clients = [world.ask() for _ in range(4)]
+    assert len(world.servers) <= servers + 1
+    world.send(b'HTTP/1.1 304 Not Modified\r\nETag: "1"\r\nCache-Control: max-age=60\r\n\r\n')
+    assert [world.content(client) for client in clients] == [b"0123456789"] * 4
