@@ -15,9 +15,11 @@ that is gone is a race, and normal: it is counted and has no effect.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from math import inf
 from typing import Any, TypeVar
 
+from proxycore.composition import own_requests
 from proxycore.composition.admission import Admission
 from proxycore.composition.clients import open_connection
 from proxycore.composition.dialer import Names
@@ -62,6 +64,7 @@ class Core:
         watch: Collection[Kind] = (),
     ) -> None:
         self._engine = engine = Engine(now=now, wall=wall, seed=seed, entropy=entropy, watch=watch)
+        engine.fetch = partial(own_requests.begin, engine)
         self._filters = tuple(filters)
         self._own_filters = OwnFilters(entropy)
         self._upstreams: dict[str, UpstreamState] = {}
@@ -377,6 +380,10 @@ class Core:
         for connection in list(self._engine.clients.values()):
             if connection.is_draining:
                 connection.end_now()
+        if self._is_draining:
+            for exchange in list(self._engine.exchanges.values()):
+                if exchange.is_own and exchange.outcome is None:
+                    exchange.drained()
 
 
 def _do_nothing() -> None:

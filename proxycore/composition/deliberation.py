@@ -10,8 +10,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from proxycore.composition.filters import Ask, NeedBody, Reject, Respond, Verdict, Wait
-from proxycore.composition.holds import CallHold, ContentHold, Hold, SignalHold
+from proxycore.composition.filters import Ask, Fetch, NeedBody, Reject, Respond, Verdict, Wait
+from proxycore.composition.holds import CallHold, ContentHold, FetchHold, Hold, SignalHold
 from proxycore.composition.tables import EXCHANGE
 
 if TYPE_CHECKING:
@@ -93,6 +93,10 @@ class Deliberation:
             if isinstance(hold, Reject):
                 return self._obey(hold)
             self._wait_for(hold)
+        elif isinstance(verdict, Fetch):
+            fetch = FetchHold(self, exchange, self._engine, verdict)
+            self._wait_for(fetch)
+            fetch.begin()
         elif isinstance(verdict, Wait):
             if verdict.signal.fired is not None:
                 return self._obey(self._guarded(partial(verdict.then, exchange, verdict.signal.fired)))

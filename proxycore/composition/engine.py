@@ -19,8 +19,10 @@ from proxycore.words.notices import Fault, Kind, Notice
 if TYPE_CHECKING:
     from proxycore.composition.clients import ClientConnection
     from proxycore.composition.exchange import Exchange
+    from proxycore.composition.own_requests import Consumer, OwnRequest
     from proxycore.composition.plan import Plan
     from proxycore.composition.wire import Wire
+    from proxycore.words.messages import RequestHead
 
 NOTICES_KEPT = 10_000
 """Notices that wait for `take_notices`. An observer that is this far behind loses the oldest, counted."""
@@ -59,6 +61,14 @@ class Answered(Protocol):
     def failed(self, error: str) -> None: ...
 
 
+class Fetcher(Protocol):
+    """`own_requests.begin`, for those whom an exchange is made of, and who therefore can't import it."""
+
+    def __call__(
+        self, plan: Plan, upstream: str, request: RequestHead, consumer: Consumer, *, content: bytes, seconds: float
+    ) -> OwnRequest: ...
+
+
 class Engine:
     """The state that is everybody's. Its attributes are read freely; each is written by its owner only."""
 
@@ -75,9 +85,11 @@ class Engine:
         "entropy",
         "exchange_count",
         "exchanges",
+        "fetch",
         "lookups",
         "notices_dropped",
         "now",
+        "own_exchange_count",
         "plan",
         "random",
         "request_id_prefix",
@@ -89,6 +101,7 @@ class Engine:
     )
 
     plan: Plan
+    fetch: Fetcher
 
     def __init__(
         self, *, now: float, wall: float, seed: int, entropy: Callable[[int], bytes], watch: Collection[Kind]
@@ -109,7 +122,7 @@ class Engine:
         self.calls: dict[CallId, Answered] = {}
         self.exchanges: dict[int, Exchange] = {}
         self.ended: list[Exchange] = []
-        self.exchange_count = 0
+        self.exchange_count = self.own_exchange_count = 0
         self.stale_facts = 0
         self.notices_dropped = 0
         self.request_id_prefix = entropy(8).hex()

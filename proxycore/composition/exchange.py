@@ -49,6 +49,7 @@ from proxycore.words.messages import UNKNOWN, Field, Headers, RequestHead, Respo
 if TYPE_CHECKING:
     from proxycore.composition.engine import Engine
     from proxycore.composition.filters import Filter
+    from proxycore.composition.own_requests import Consumer, OwnRequest
     from proxycore.composition.plan import Plan, RoutePlan
     from proxycore.composition.sides import DownstreamSide, UpstreamSide
     from proxycore.composition.upstreams import ServerState
@@ -107,6 +108,9 @@ class Exchange:
         "user",
         "websocket",
     )
+
+    is_own = False
+    """Whether the client is ourselves: see `own_requests`."""
 
     def __init__(self, engine: Engine, downstream: DownstreamSide, request: RequestHead, plan: Plan) -> None:
         engine.exchange_count = number = engine.exchange_count + 1
@@ -169,6 +173,11 @@ class Exchange:
         return ""
 
     @property
+    def outcome(self) -> Outcome | None:
+        """How it ended, once it has; it may still turn out that its last bytes were lost."""
+        return self._outcome
+
+    @property
     def began_at(self) -> float:
         """Wall time at which the head had been read, in seconds since 1970."""
         return self.began + self._engine.wall_offset
@@ -193,6 +202,15 @@ class Exchange:
         if self._locals is None:
             self._locals = {}
         return self._locals.setdefault(id(owner), {})
+
+    def fetch(
+        self, upstream: str, request: RequestHead, consumer: Consumer, *, content: bytes = b"", seconds: float = inf
+    ) -> OwnRequest:
+        """Send a request of our own that this exchange doesn't wait for: it goes on when this one has ended.
+
+        `consumer` is told what comes of it. See `own_requests.begin`; to wait for it, a filter answers with `Fetch`.
+        """
+        return self._engine.fetch(self.plan, upstream, request, consumer, content=content, seconds=seconds)
 
     # ---- from a request to a lease
 
@@ -321,16 +339,7 @@ class Exchange:
     def _send_request(self, lease: UpstreamSide) -> None:
         route = self.route
         try:
-            request = self.request
-            host = lease.server.upstream.config.host
-            head = outbound(
-                request,
-                self.client,
-                target=request.target if self._rewritten is None else self._rewritten,
-                authority=request.authority or lease.server.host
-                if host == "preserve"
-                else chosen_host(host, request.authority, lease.server.host),
-            )
+            head = self._outbound(lease)
             if route.request_edits is not None:
                 route.request_edits.apply(head.headers, self)
             if self.websocket is not None:
@@ -350,6 +359,18 @@ class Exchange:
         if self.downstream.outlet.is_blocked:
             # The response before this one, to the same client, hasn't left yet.
             lease.pause_response()
+
+    def _outbound(self, lease: UpstreamSide) -> RequestHead:
+        request = self.request
+        host = lease.server.upstream.config.host
+        return outbound(
+            request,
+            self.client,
+            target=request.target if self._rewritten is None else self._rewritten,
+            authority=request.authority or lease.server.host
+            if host == "preserve"
+            else chosen_host(host, request.authority, lease.server.host),
+        )
 
     def _rewrite(self, rewrite: PathRewrite) -> bool:
         """Make what the server is asked for, before it is asked. False: refused."""
@@ -725,7 +746,7 @@ class Exchange:
         del engine.exchanges[self.id]
         if self.route.chain.on_finished:
             phases.tell_finished(engine, self, outcome)
-        if "exchanges" in engine.watch:
+        if "exchanges" in engine.watch and not self.is_own:
             engine.notify(record_of(self, outcome))
 
     def __repr__(self) -> str:

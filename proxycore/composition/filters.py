@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from proxycore.config import Config, Route
 from proxycore.config.materials import Materials
@@ -92,6 +92,33 @@ class Wait(Verdict):
     signal: Signal
     seconds: float
     then: Callable[[Exchange, bool], Verdict | None]
+
+
+class Fetched(NamedTuple):
+    """What a server answered to a `Fetch`. Not `is_whole`: there was more content than was wanted."""
+
+    head: ResponseHead
+    content: bytes
+    is_whole: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch(Verdict):
+    """Ask an upstream of ours first, at most `seconds` (else `timeouts.call`): a request of our own.
+
+    `request` is sent as it stands, with `content`; no route is looked for and no filter sees it. An
+    empty `authority` becomes the server's. When its answer has come, with at most `limit` bytes of its
+    content, `then(exchange, fetched)` decides. Where there is none it is a 503, unless
+    `otherwise(exchange, outcome)` is given and decides.
+    """
+
+    upstream: str
+    request: RequestHead
+    then: Callable[[Exchange, Fetched], Verdict | None]
+    content: bytes = b""
+    limit: int = 0
+    seconds: float | None = None
+    otherwise: Callable[[Exchange, Outcome], Verdict | None] | None = None
 
 
 class Signal:

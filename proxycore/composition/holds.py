@@ -1,4 +1,4 @@
-"""What an exchange waits for when a filter said so: a call, a signal, content.
+"""What an exchange waits for when a filter said so: a call, an answer to a request of our own, a signal, content.
 
 Each hold ends once: by what it waits for, by its clock, or by `cancel` when the exchange ends. Then
 it gives `Deliberation.resume` the function that decides.
@@ -10,16 +10,22 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from proxycore.composition.filters import Ask, NeedBody, Reject, Verdict, Wait
+from proxycore.composition.filters import Ask, Fetch, Fetched, NeedBody, Reject, Verdict, Wait
 from proxycore.mechanisms.timers import Timer
 from proxycore.words.effects import Call, Cancel
+from proxycore.words.errors import Outcome
 from proxycore.words.ids import CallId
+from proxycore.words.messages import ResponseHead
 
 if TYPE_CHECKING:
     from proxycore.composition.content import RequestContent
     from proxycore.composition.deliberation import Deliberation
     from proxycore.composition.engine import Engine
     from proxycore.composition.exchange import Exchange
+    from proxycore.composition.own_requests import OwnRequest
+
+DISCARDED = 65_536
+"""Bytes beyond a fetch's limit that are read, so that its connection can be kept, before it is cut."""
 
 _BUSY = Reject(503, "Too many requests wait for a decision.", rule="limits.calls")
 _NO_ANSWER = Reject(503, "What decides on this request did not answer.", rule="call")
@@ -80,6 +86,62 @@ class CallHold:
         was_over, self._is_over = self._is_over, True
         self._clock.drop()
         return not was_over
+
+
+class FetchHold:
+    """Waits for a request of our own."""
+
+    __slots__ = ("_content", "_deliberation", "_engine", "_exchange", "_fetch", "_head", "_is_over", "_own", "_size")
+
+    def __init__(self, deliberation: Deliberation, exchange: Exchange, engine: Engine, fetch: Fetch) -> None:
+        self._deliberation = deliberation
+        self._exchange = exchange
+        self._engine = engine
+        self._fetch = fetch
+        self._own: OwnRequest | None = None
+        self._head: ResponseHead | None = None
+        self._content: list[bytes] = []
+        self._size = 0
+        self._is_over = False
+
+    def begin(self) -> None:
+        """Send the request. The exchange may have gone on, or ended, when this returns."""
+        fetch = self._fetch
+        seconds = self._exchange.timeouts.call if fetch.seconds is None else fetch.seconds
+        plan = self._exchange.plan
+        self._own = self._engine.fetch(
+            plan, fetch.upstream, fetch.request, self, content=fetch.content, seconds=seconds
+        )
+
+    def head(self, head: ResponseHead) -> None:
+        self._head = head
+
+    def data(self, data: bytes) -> None:
+        if self._size < self._fetch.limit:
+            self._content.append(data[: self._fetch.limit - self._size])
+        self._size += len(data)
+        if self._size > self._fetch.limit + DISCARDED and not self._is_over:
+            self.cancel()
+            self._deliberation.resume(self._decide)
+
+    def ended(self, outcome: Outcome) -> None:
+        if not self._is_over:
+            self._is_over = True
+            decide = self._decide if outcome.cause == "completed" else partial(self._decide_without, outcome)
+            self._deliberation.resume(decide)
+
+    def cancel(self) -> None:
+        self._is_over = True
+        if self._own is not None:
+            self._own.cancel()
+
+    def _decide(self) -> Verdict | None:
+        assert self._head is not None
+        fetched = Fetched(self._head, b"".join(self._content), self._size <= self._fetch.limit)
+        return self._fetch.then(self._exchange, fetched)
+
+    def _decide_without(self, outcome: Outcome) -> Verdict | None:
+        return _NO_ANSWER if self._fetch.otherwise is None else self._fetch.otherwise(self._exchange, outcome)
 
 
 class SignalHold:

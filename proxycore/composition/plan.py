@@ -160,6 +160,7 @@ class Plan:
         "minimum_body_rate",
         "timeouts",
         "trace",
+        "unfiltered",
         "unrouted",
         "upstreams",
     )
@@ -178,6 +179,7 @@ class Plan:
         self.chain = Chain(filters)
         self.listeners = {listener.name: ListenerPlan(listener) for listener in config.listeners}
         self.unrouted = RoutePlan(self, None, self.chain)
+        self.unfiltered = RoutePlan(self, None, Chain(()))
         self.affinities = _affinities(config, materials)
         self.upstreams: Mapping[str, UpstreamState] = {}
         self.trace: Trace | None = None

@@ -418,8 +418,9 @@ class Endings(Checker):
                 self.ended[notice.exchange] = notice
 
     def finished(self) -> None:
-        begun = self._core._engine.exchange_count
-        if len(self.ended) != begun:
+        engine = self._core._engine
+        begun = engine.exchange_count
+        if len(self.ended) != begun - engine.own_exchange_count:
             missing = [number for number in range(1, begun + 1) if number not in self.ended]
             self.violate(f"{begun} exchanges began, {len(self.ended)} ended; missing: {missing[:10]}")
 

@@ -119,6 +119,17 @@ def test_members(filters: Mapping[str, Any]) -> None:
         assert ask(p, method="POST", authorization="broken")[0] == 503
 
 
+def test_badge(filters: Mapping[str, Any]) -> None:
+    known = response(b"ann\n")
+
+    def badges(line: Line) -> None:
+        line.send(known if b"x-badge: 7\r\n" in line.head() else response(status=b"403 Forbidden"))
+
+    with origin(echoing) as o, origin(badges) as b, proxy(o.url, badges=b.url, filters=[filters["Badge"]()]) as p:
+        assert ask(p)[0] == 401
+        assert ask(p, x_badge="7")[0] == 200
+
+
 def test_signed(filters: Mapping[str, Any]) -> None:
     def signature(content: bytes) -> str:
         return hmac.new(b"secret", content, hashlib.sha256).hexdigest()
