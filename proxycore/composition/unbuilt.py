@@ -36,8 +36,6 @@ def _process(config: Config) -> Iterator[str]:
             yield "admin: with several workers"
         if config.admin.tls is not None:
             yield "admin.tls"
-        if config.admin.username is not None:
-            yield "admin.username"
 
 
 def _listener(listener: Listener) -> Iterator[str]:

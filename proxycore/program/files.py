@@ -16,6 +16,7 @@ from typing import Literal, Protocol, TypeVar
 from proxycore.config import Config, ConfigError, Problem
 from proxycore.config.loading import Reading, read_dict, read_toml
 from proxycore.config.materials import Materials
+from proxycore.config.process import Admin
 from proxycore.core import Core
 from proxycore.policies.addresses import AddressSet
 from proxycore.policies.auth.passwords import parse_api_keys, parse_users
@@ -180,7 +181,8 @@ def read_materials(config: Config, files: Files, source: str, problems: list[Pro
         users={
             basic.file: contents.read(basic.file, f"basic_auth.{name}.file", _users)
             for name, basic in config.basic_auth.items()
-        },
+        }
+        | _operator(config.admin, contents),
         api_keys={
             keys.file: contents.read(keys.file, f"api_keys.{name}.file", _api_keys)
             for name, keys in config.api_keys.items()
@@ -190,6 +192,17 @@ def read_materials(config: Config, files: Files, source: str, problems: list[Pro
             for name, jwt in config.jwt.items()
         },
     )
+
+
+def _operator(admin: Admin | None, contents: _Contents) -> dict[str, Mapping[str, str]]:
+    """Who may enter the dashboard, by the file with the hash of the password."""
+    if admin is None or admin.password_file is None:
+        return {}
+
+    def parse(content: bytes) -> Mapping[str, str]:
+        return parse_users(f"{admin.username}:{content.decode().strip()}") if content else {}
+
+    return {admin.password_file: contents.read(admin.password_file, "admin.password_file", parse)}
 
 
 def _networks(config: Config, contents: _Contents) -> dict[str, AddressSet]:

@@ -119,6 +119,7 @@ class Service(abc.ABC):
         self._clock = time.monotonic
         self._statistics = Statistics() if config.admin is not None else None
         self._observer = observer
+        self._materials = materials or Materials()
         self.written: Written | None = None
         self.dashboard: Service | None = None
         now, wall = self._clock(), time.time()
@@ -169,7 +170,7 @@ class Service(abc.ABC):
         # Here, so that whoever has no dashboard doesn't load it.
         from proxycore.program.admin.local import beside
 
-        return serve(*beside(self, self._statistics))
+        return serve(**beside(self, self._statistics, self._materials))
 
     def call_each_second(self, function: Callable[[], None]) -> None:
         """Call `function` once a second from now on, when nothing else goes on."""

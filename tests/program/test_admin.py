@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -17,8 +18,10 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from proxycore.config import Config, from_dict
 from proxycore.program import banner
+from proxycore.program.commands.hash_password import hash_password
+from proxycore.program.files import Disk, Source
 from proxycore.program.service import Service
-from tests.program.programs import Origin, Program, get, until
+from tests.program.programs import Origin, Program, call, get, until
 from tests.sockets.served import BINDINGS, Served, serving
 
 ACTION = {"X-Proxycore-Action": "1", "Content-Type": "application/json"}
@@ -212,3 +215,33 @@ def test_the_api_is_as_its_document_says(origins: list[Origin]) -> None:
                 case.call_and_validate(excluded_checks=[positive_data_acceptance])
 
             ask()
+
+
+def test_a_password_keeps_others_out(binding: str, origins: list[Origin], tmp_path: Any) -> None:
+    file = tmp_path / "proxy.toml"
+    (tmp_path / "secret").write_text(hash_password("right") + "\n")
+    file.write_text(
+        '[admin]\nbind = "127.0.0.1:0"\nusername = "admin"\npassword_file = "secret"\n'
+        '[[listeners]]\nbind = "127.0.0.1:0"\n[[routes]]\nrespond = {}\n'
+    )
+    loaded = Source(str(file)).load(Disk())
+    with serving(binding, loaded.config, materials=loaded.materials) as served:
+        admin = clients(served)[1]
+        for credentials, status in ((None, 401), ("admin:wrong", 401), ("root:right", 401), ("admin:right", 200)):
+            coded = b64encode((credentials or "").encode()).decode()
+            headers = {} if credentials is None else {"Authorization": f"Basic {coded}"}
+            for path in ("/", "/metrics", "/api/v1/status"):
+                assert admin.ask("GET", path, **headers)[0] == status
+
+
+def test_a_password_that_is_no_hash_is_told_with_its_place(tmp_path: Any) -> None:
+    file = tmp_path / "proxy.toml"
+    (tmp_path / "secret").write_text("plain\n")
+    file.write_text(
+        '[admin]\nusername = "admin"\npassword_file = "secret"\n'
+        '[[listeners]]\nbind = "127.0.0.1:0"\n[[routes]]\nrespond = {}\n'
+    )
+    result = call("check", str(file))
+    assert result.code == 1
+    assert f"{file}:3: admin.password_file: " in result.errors
+    assert "hash-password" in result.errors

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from typing import Any
 
 from proxycore import __version__
-from proxycore.composition.filters import Filter
-from proxycore.config import Config, Limits, Listener, Respond, Route
+from proxycore.config import BasicAuth, Config, Limits, Listener, Respond, Route
+from proxycore.config.materials import Materials
 from proxycore.config.process import Admin
 from proxycore.policies.statistics import Statistics
 from proxycore.program.admin.events import Events
@@ -24,21 +23,27 @@ from proxycore.testing.proxy import NoListener
 from proxycore.words.commands import ServerCommand
 
 
-def beside(service: Service, statistics: Statistics) -> tuple[Config, Sequence[Filter]]:
-    """The configuration and the filters of a second service, which shows `service`."""
+def beside(service: Service, statistics: Statistics, materials: Materials) -> dict[str, Any]:
+    """What a binding's `serve` needs to make a second service, which shows `service`."""
     admin = service.config.admin
     assert admin is not None
     local = Local(service, statistics)
     service.call_each_second(local.look)
     hosts = () if admin.bind.startswith("unix:") else admin.hosts
-    return admin_config(admin), [Pages(local, version=__version__, hosts=hosts)]
+    return {
+        "config": admin_config(admin),
+        "materials": materials,
+        "filters": [Pages(local, version=__version__, hosts=hosts)],
+    }
 
 
 def admin_config(admin: Admin) -> Config:
     """A configuration whose every request the filter `Pages` answers."""
+    password = admin.password_file
     return Config(
         listeners=[Listener(name="admin", bind=admin.bind)],
-        routes=[Route(name="admin", respond=Respond(status=404))],
+        basic_auth={} if password is None else {"admin": BasicAuth(file=password, realm="proxycore")},
+        routes=[Route(name="admin", respond=Respond(status=404), basic_auth=None if password is None else "admin")],
         limits=Limits(buffer=CONTENT_MAX, request_body=CONTENT_MAX),
     )
 

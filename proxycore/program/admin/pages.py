@@ -58,8 +58,8 @@ class Pages(Filter):
             b"/api/v1/events": self._feed,
         }
 
-    def on_request(self, exchange: Exchange) -> Verdict:
-        """Every request ends here."""
+    def on_route(self, exchange: Exchange) -> Verdict:
+        """Every request ends here, once authentication has let it pass."""
         request = exchange.request
         if self._hosts and host_of(request.authority) not in self._hosts:
             return Reject(421, "This host isn't answered here; see hosts in [admin].", rule="admin.hosts")
