@@ -93,6 +93,8 @@ def send(engine: Engine, exchange: Exchange, answer: Respond | Reject, outcome: 
     frame(exchange, answer)
     if b"date" not in head.headers:
         head.headers.add(b"date", exchange.plan.http_date(engine.wall))
+    if exchange.downstream.hsts:
+        head.headers.set(b"strict-transport-security", exchange.downstream.hsts)
     try:
         if head.status < 200:
             raise ValueError(f"an answer with the status {head.status} of an interim response")

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from math import inf
 from typing import TYPE_CHECKING
 
+from proxycore.composition.tls_upstream import dial
 from proxycore.composition.wire import Wire
 from proxycore.config import HealthCheck
 from proxycore.mechanisms.http1 import writer
 from proxycore.mechanisms.timers import Timer
-from proxycore.words.effects import Connect
 from proxycore.words.errors import Malformed
 from proxycore.words.ids import Address, ConnId
 from proxycore.words.messages import Headers, RequestHead, ResponseHead
@@ -143,12 +143,9 @@ class Check:
             self._end(f"{self._server.place.host}: {self._server.place.error}")
 
     def _connect(self) -> None:
-        engine = self._engine
-        self.conn = conn = ConnId(engine.mint())
-        self.wire = Wire(engine, conn)
-        self.wire.owner = self
-        engine.endpoints[conn] = engine.dialled[conn] = self
-        engine.effects.append(Connect(conn, self._addresses.pop(0)))
+        self.conn = ConnId(self._engine.mint())
+        tls = None if self._config.type == "tcp" else self._server.tls
+        self.wire = dial(self._engine, self, self.conn, self._addresses.pop(0), tls)
 
     # ---- facts
 
@@ -169,6 +166,9 @@ class Check:
             self._connect()
         else:
             self._end(error)
+
+    def handshake_failed(self, error: str, detail: str) -> None:
+        self._end(f"{error}: {detail}")
 
     def data_received(self, data: bytes) -> None:
         if not self._is_over:

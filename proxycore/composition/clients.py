@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from proxycore.composition.downstream import DownstreamConnection
 from proxycore.composition.engine import Endpoint
+from proxycore.composition.tls_downstream import TlsDownstream
 from proxycore.composition.wire import Wire
 from proxycore.mechanisms.http2.frames import PREFACE
 from proxycore.mechanisms.timers import Timer
@@ -26,7 +27,10 @@ class ClientConnection(Endpoint, Protocol):
 
     listener: str
     peer: Peer
-    is_draining: bool
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether `drain` was asked of it."""
 
     @property
     def is_idle(self) -> bool:
@@ -123,6 +127,8 @@ class FirstBytes:
 
 def open_connection(engine: Engine, conn: ConnId, listener: ListenerPlan, peer: Peer) -> ClientConnection:
     """The endpoint of a connection that `listener` has accepted."""
+    if listener.tls is not None:
+        return TlsDownstream(engine, conn, listener, peer, speak)
     wire = Wire(engine, conn)
     if len(listener.protocols) > 1:
         return FirstBytes(engine, wire, listener, peer)

@@ -68,6 +68,7 @@ class DownstreamConnection:
         "_served",
         "_since",
         "_turn",
+        "hsts",
         "is_draining",
         "listener",
         "outlet",
@@ -80,6 +81,7 @@ class DownstreamConnection:
         self._engine = engine
         self._listener = listener
         self.listener = listener.name
+        self.hsts = listener.hsts
         self.peer = peer
         self.outlet = self.wire = wire
         wire.owner = self
@@ -456,6 +458,7 @@ class DownstreamConnection:
             self.drain()
         else:
             self._listener = listener
+            self.hsts = listener.hsts
 
     def drain(self) -> None:
         """The listener is going: finish the exchange under way, and take no other."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection
 from random import Random
 from typing import TYPE_CHECKING, Protocol
 
+from proxycore.composition.handshakes import Handshakes
 from proxycore.mechanisms.timers import Timers
 from proxycore.words.effects import Effect
 from proxycore.words.ids import Address, CallId, ConnId, LookupId
@@ -39,7 +40,8 @@ class Flushed(Protocol):
 class Endpoint(Protocol):
     """Whoever is told the facts of a connection."""
 
-    wire: Wire
+    @property
+    def wire(self) -> Wire: ...
 
     def data_received(self, data: bytes) -> None: ...
     def eof_received(self) -> None: ...
@@ -86,6 +88,7 @@ class Engine:
         "exchange_count",
         "exchanges",
         "fetch",
+        "handshakes",
         "lookups",
         "notices_dropped",
         "now",
@@ -124,6 +127,7 @@ class Engine:
         self.ended: list[Exchange] = []
         self.exchange_count = self.own_exchange_count = 0
         self.stale_facts = 0
+        self.handshakes = Handshakes()
         self.notices_dropped = 0
         self.request_id_prefix = entropy(8).hex()
         self._minted = 0

@@ -169,8 +169,8 @@ class Exchange:
 
     @property
     def tls_subject(self) -> str:
-        """Subject of the client's certificate."""
-        return ""
+        """Subject of the client's certificate; empty without one."""
+        return self.downstream.peer.tls_subject
 
     @property
     def outcome(self) -> Outcome | None:
@@ -520,6 +520,8 @@ class Exchange:
             # After all that may store the response: the cookie is this client's alone.
             is_secure = self.request.scheme == b"https"
             affinity.bind(self.request.headers, head.headers, server.name, is_secure=is_secure)
+        if self.downstream.hsts:
+            head.headers.set(b"strict-transport-security", self.downstream.hsts)
         try:
             self.downstream.send_head(head)
         except ValueError:

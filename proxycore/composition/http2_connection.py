@@ -86,6 +86,7 @@ class Http2Connection:
         "_streams",
         "_turn",
         "engine",
+        "hsts",
         "is_draining",
         "listener",
         "peer",
@@ -97,6 +98,7 @@ class Http2Connection:
         self.engine = engine
         self._listener = listener
         self.listener = listener.name
+        self.hsts = listener.hsts
         self.peer = peer
         self.wire = wire
         wire.owner = self
@@ -395,6 +397,7 @@ class Http2Connection:
             self.drain()
         else:
             self._listener = listener
+            self.hsts = listener.hsts
 
     def drain(self) -> None:
         """The listener is going: finish what has begun, and take nothing new."""

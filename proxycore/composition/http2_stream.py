@@ -52,6 +52,7 @@ class Http2Stream:
         "_send_clock",
         "_trailers",
         "exchange",
+        "hsts",
         "is_blocked",
         "is_queued",
         "listener",
@@ -68,6 +69,7 @@ class Http2Stream:
         self.number = number
         self.peer: Peer = connection.peer
         self.listener = connection.listener
+        self.hsts = connection.hsts
         self.state = "half_closed" if is_whole else "open"
         self.exchange: Exchange | None = None
         self.unsent = 0

@@ -43,7 +43,7 @@ class Consumer(Protocol):
 class OwnRequest:
     """The downstream side of a request of our own. `cancel` it when nobody wants the answer any more."""
 
-    __slots__ = ("_consumer", "exchange", "listener", "outlet", "peer")
+    __slots__ = ("_consumer", "exchange", "hsts", "listener", "outlet", "peer")
 
     exchange: OwnExchange
 
@@ -51,6 +51,7 @@ class OwnRequest:
         self._consumer = consumer
         self.peer = _OURSELVES
         self.listener = ""
+        self.hsts = b""
         self.outlet = _OPEN
 
     def cancel(self) -> None:

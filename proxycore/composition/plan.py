@@ -33,21 +33,42 @@ if TYPE_CHECKING:
     from proxycore.composition.exchange import Exchange
     from proxycore.composition.http2_connection import Http2Connection
     from proxycore.composition.upstreams import UpstreamState
+    from proxycore.mechanisms.tls import TlsSession
 
 
 class ListenerPlan:
     """A listener as its connections need it. `is_closing` says that it takes no new ones.
 
-    `http2` makes its connections of HTTP/2, and is None where none are.
+    `tls` makes the session of a connection, and is None where the core speaks no TLS; `http2` makes its connections
+    of HTTP/2, and is None where none are. `hsts` is the Strict-Transport-Security of responses, empty for none;
+    `identifies_clients` tells that clients may show certificates.
     """
 
-    __slots__ = ("_trusted", "http2", "is_closing", "may_half_close", "name", "protocols", "scheme")
+    __slots__ = (
+        "_trusted",
+        "hsts",
+        "http2",
+        "identifies_clients",
+        "is_closing",
+        "may_half_close",
+        "name",
+        "protocols",
+        "scheme",
+        "tls",
+    )
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, listener: Listener, tls: Callable[[], TlsSession] | None) -> None:
         self.name = listener.name
         self.scheme = b"http" if listener.tls is None else b"https"
         self.protocols = listener.protocols
         self.http2 = _http2(listener)
+        self.tls = tls
+        self.hsts = b""
+        self.identifies_clients = False
+        if listener.tls is not None:
+            self.identifies_clients = listener.tls.client_authentication != "off"
+            if listener.tls.hsts:
+                self.hsts = b"max-age=%d" % listener.tls.hsts
         self.may_half_close = listener.half_close == "finish"
         self.is_closing = False
         self._trusted = AddressSet(listener.trusted_proxies)
@@ -104,6 +125,38 @@ def _websocket_opener(route: Route | None, chain: Chain) -> Callable[[RequestHea
     return partial(MessageWebSocket, settings or WebSocketSettings())
 
 
+ServerSessions = Mapping[str, "Callable[[], TlsSession]"]
+ClientSessions = Mapping[str, "Callable[..., TlsSession]"]
+
+
+def _tls_sessions(config: Config, materials: Materials) -> tuple[ServerSessions, ClientSessions]:
+    """What makes TLS sessions for listeners and for upstreams, by name. Nothing does where TLS is outside."""
+    if materials.tls_is_outside or not config.speaks_tls:
+        return {}, {}
+    missing = [
+        *(
+            f'listeners "{listener.name}".tls'
+            for listener in config.listeners
+            if listener.tls is not None and listener.name not in materials.listener_tls
+        ),
+        *(
+            f"upstreams.{upstream.name}.tls"
+            for upstream in config.upstreams.values()
+            if upstream.speaks_tls and upstream.name not in materials.upstream_tls
+        ),
+    ]
+    if missing:
+        message = "its SSLContext is missing: the core reads no files, so Materials must hold it"
+        raise ConfigError([Problem("configuration", None, place, message) for place in missing])
+    # Not above: `ssl` takes longer to load than all of ours, and is of no use without TLS.
+    from proxycore.mechanisms.tls import TlsSession
+
+    return (
+        {name: partial(TlsSession, context, server_side=True) for name, context in materials.listener_tls.items()},
+        {name: partial(TlsSession, context, server_side=False) for name, context in materials.upstream_tls.items()},
+    )
+
+
 class RoutePlan:
     """A route with all that it does, compiled."""
 
@@ -154,11 +207,13 @@ class Plan:
         "affinities",
         "chain",
         "config",
+        "dialling_tls",
         "error_pages",
         "limits",
         "listeners",
         "minimum_body_rate",
         "timeouts",
+        "tls_is_outside",
         "trace",
         "unfiltered",
         "unrouted",
@@ -177,7 +232,11 @@ class Plan:
         self.minimum_body_rate = config.limits.minimum_rate.per_second
         self.error_pages = materials.error_pages
         self.chain = Chain(filters)
-        self.listeners = {listener.name: ListenerPlan(listener) for listener in config.listeners}
+        self.tls_is_outside = materials.tls_is_outside
+        serving, self.dialling_tls = _tls_sessions(config, materials)
+        self.listeners = {
+            listener.name: ListenerPlan(listener, serving.get(listener.name)) for listener in config.listeners
+        }
         self.unrouted = RoutePlan(self, None, self.chain)
         self.unfiltered = RoutePlan(self, None, Chain(()))
         self.affinities = _affinities(config, materials)

@@ -51,6 +51,8 @@ class DownstreamSide(Protocol):
 
     peer: Peer
     listener: str
+    hsts: bytes
+    """Strict-Transport-Security (RFC 6797) of every response; empty for none."""
 
     @property
     def outlet(self) -> Outlet: ...

@@ -106,12 +106,25 @@ EXCHANGE: Table = {
     "ended": {},
 }
 
+# The TLS layer of a client's connection. `waiting` has bytes, and no place among `limits.handshakes`;
+# `speaking` has an endpoint inside, whose own states tell the rest; `refusing` answered plain HTTP.
+TLS: Table = {
+    "silent": {"shake": "shaking", "wait": "waiting", "refuse": "refusing", "close": "closing", "lose": "lost"},
+    "waiting": {"shake": "shaking", "close": "closing", "lose": "lost"},
+    "shaking": {"speak": "speaking", "close": "closing", "lose": "lost"},
+    "speaking": {"lose": "lost"},
+    "refusing": {"close": "closing", "lose": "lost"},
+    "closing": {"close": "closing", "lose": "lost"},
+    "lost": {},
+}
+
 TABLES: Mapping[str, Table] = {
     "downstream": DOWNSTREAM,
     "http2": HTTP2,
     "stream": HTTP2_STREAM,
     "upstream": UPSTREAM,
     "exchange": EXCHANGE,
+    "tls": TLS,
 }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from proxycore.config import Config, ConfigError, Listener, Problem, Route, Upstream
+from proxycore.config import Config, ConfigError, Problem, Route
 
 _ROUTE_KEYS = (
     "forward_auth",
@@ -21,8 +21,6 @@ def check_built(config: Config) -> None:
     """Raise ConfigError if `config` asks for what can't be served yet."""
     places = [
         *_process(config),
-        *(place for listener in config.listeners for place in _listener(listener)),
-        *(place for upstream in config.upstreams.values() for place in _upstream(upstream)),
         *(place for route in config.routes for place in _route(route)),
     ]
     if places:
@@ -36,18 +34,6 @@ def _process(config: Config) -> Iterator[str]:
             yield "admin: with several workers"
         if config.admin.tls is not None:
             yield "admin.tls"
-
-
-def _listener(listener: Listener) -> Iterator[str]:
-    if listener.tls is not None:
-        yield f'listeners "{listener.name}".tls'
-
-
-def _upstream(upstream: Upstream) -> Iterator[str]:
-    place = f"upstreams.{upstream.name}"
-    for server in upstream.servers:
-        if server.scheme == "https":
-            yield f'{place}.servers "{server.name}": https'
 
 
 def _route(route: Route) -> Iterator[str]:

@@ -15,13 +15,13 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from proxycore.composition.tables import UPSTREAM
+from proxycore.composition.tls_upstream import dial
 from proxycore.composition.tunnel import Tunnel
 from proxycore.composition.wire import Wire
 from proxycore.mechanisms.gates import PEER_SLOW
 from proxycore.mechanisms.http1 import writer
 from proxycore.mechanisms.http1.reader import ResponseReader
 from proxycore.mechanisms.timers import Timer
-from proxycore.words.effects import Connect
 from proxycore.words.errors import Failure, Malformed, Resend, Stage
 from proxycore.words.ids import Address, ConnId
 from proxycore.words.messages import ABSENT, UNKNOWN, Field, RequestHead, ResponseHead
@@ -117,13 +117,8 @@ class UpstreamConnection:
             self._fail_dial("resolve", "dns_error", self.server.place.error)
 
     def _connect(self) -> None:
-        engine = self._engine
-        self.conn = conn = ConnId(engine.mint())
-        self.wire = Wire(engine, conn)
-        self.wire.owner = self
-        engine.endpoints[conn] = self
-        engine.dialled[conn] = self
-        engine.effects.append(Connect(conn, self._addresses.pop(0)))
+        self.conn = ConnId(self._engine.mint())
+        self.wire = dial(self._engine, self, self.conn, self._addresses.pop(0), self.server.tls)
 
     def connected(self, local: Address, peer: Address) -> None:
         if self.state != "dialling":
@@ -144,6 +139,13 @@ class UpstreamConnection:
             self._fail_dial("connect", _CONNECT_ERRORS.get(error, "destination_unavailable"), error)
         else:
             self._lose()
+
+    def handshake_failed(self, error: str, detail: str) -> None:
+        """TLS with the server came to nothing, and nothing of the request was sent."""
+        if self.state == "dialling":
+            failure = self._failure(error, detail)
+            self._close()
+            self._end_lease_with(failure)
 
     def _fail_dial(self, stage: Stage, error: str, detail: str) -> None:
         status = 504 if error == "connection_timeout" else 502
@@ -266,7 +268,10 @@ class UpstreamConnection:
         self.wire.connection_lost(error)
         if self.state == "idle":
             self.server.forget(self)
-        failure = self._failure("connection_terminated", error or "closed") if self.exchange is not None else None
+        kind, said_by_tls, detail = (error or "closed").partition(": ")
+        if not said_by_tls:
+            kind, detail = "connection_terminated", kind
+        failure = self._failure(kind, detail) if self.exchange is not None else None
         self._lose()
         if failure is not None:
             self._end_lease_with(failure)
@@ -391,13 +396,7 @@ class UpstreamConnection:
             self._fail("http_response_timeout", 504)
 
     def _dial_expired(self) -> None:
-        failure = Failure(
-            "connect",
-            "connection_timeout",
-            status=504,
-            resend="safe",
-            detail=f"{self.server.name}: no connection in time",
-        )
+        failure = self._failure("connection_timeout", "no connection in time", 504)
         self._abort()
         self._end_lease_with(failure)
 
@@ -416,7 +415,12 @@ class UpstreamConnection:
         stage: Stage = "response_body" if self._responding else "response_head" if self._request_done else "request"
         if self.state == "tunnel":
             stage = "tunnel"
+        elif self.state == "dialling":
+            # It was connected if nobody waits for that any more: then its handshake is under way.
+            stage = "connect" if self.conn is None or self.conn in self._engine.dialled else "tls"
         resend: Resend = "idempotent" if stage in ("request", "response_head") else "never"
+        if stage in ("connect", "tls"):
+            resend = "safe"
         return Failure(stage, error, status=status, resend=resend, detail=f"{self.server.name}: {detail}")
 
     def retire(self) -> None:

@@ -21,6 +21,7 @@ from random import Random
 from typing import TYPE_CHECKING, NamedTuple, overload
 
 from proxycore.composition.checks import Checks
+from proxycore.composition.tls_upstream import ServerTls
 from proxycore.composition.upstream import UpstreamConnection
 from proxycore.config import HealthCheck, Server, Upstream
 from proxycore.mechanisms.timers import Timer
@@ -29,7 +30,7 @@ from proxycore.policies.balancing import Balancer, make_balancer
 from proxycore.policies.health import Health, may_eject, next_warmer, warmth
 from proxycore.policies.operating import NOTHING, Mode, Orders, kept, obey, standing
 from proxycore.policies.retrying import RetryBudget
-from proxycore.words.commands import ServerCommand
+from proxycore.words.commands import CommandRefused, ServerCommand
 from proxycore.words.errors import Failure
 from proxycore.words.notices import ServerChanged
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from proxycore.composition.engine import Engine
     from proxycore.composition.exchange import Exchange
     from proxycore.composition.sides import UpstreamSide
+    from proxycore.mechanisms.tls import TlsSession
 
 
 ASKED = 4
@@ -66,7 +68,8 @@ class ServerState:
     """One server at run time.
 
     `active` counts its leases, `connections` what is open or being dialled; `is_full` says that it
-    takes no more leases, `available` that it may be picked, `state` and `reason` why it may not.
+    takes no more leases, `available` that it may be picked, `state` and `reason` why it may not; `tls`
+    how to speak TLS with it, None to speak without.
     """
 
     __slots__ = (
@@ -88,6 +91,7 @@ class ServerState:
         "mode",
         "name",
         "place",
+        "tls",
         "upstream",
         "warm_since",
         "weight",
@@ -113,7 +117,11 @@ class ServerState:
         self.place = member.place
         self.config = config = member.config
         self.name = member.name
-        self.host = config.parsed_url.authority.encode()
+        url = config.parsed_url
+        self.host = url.authority.encode()
+        self.tls: ServerTls | None = None
+        if url.scheme == "https" and self.upstream.tls is not None:
+            self.tls = ServerTls(self.upstream.tls, self.upstream.config.tls.server_name or url.host)
         self.full_weight = self.weight = float(config.weight)
         self.backup = config.backup
         self.max_connections = config.max_connections
@@ -254,6 +262,7 @@ class UpstreamState:
         "orders",
         "queue",
         "servers",
+        "tls",
     )
 
     def __init__(
@@ -273,6 +282,7 @@ class UpstreamState:
         self.budget = RetryBudget(config.retries.budget, engine.now)
         self.servers: list[ServerState] = []
         self.config = config
+        self.tls: Callable[..., TlsSession] | None = None
         self.balancer: Balancer = make_balancer(config.balance, engine.random)
         self.reconfigure(config, affinity)
 
@@ -284,6 +294,8 @@ class UpstreamState:
             self.balancer = make_balancer(config.balance, self._engine.random)
         self.orders = kept(self.orders, config.servers, self.config.servers)
         self.config = config
+        # A server that an operator added may still need what the configuration asks for no more.
+        self.tls = self._engine.plan.dialling_tls.get(self.name, self.tls)
         self.affinity = affinity
         self._key = _key_of(config)
         self.budget.share = config.retries.budget
@@ -295,7 +307,12 @@ class UpstreamState:
 
     def command(self, command: ServerCommand) -> None:
         """Do what an operator ordered. Raises CommandRefused, and changes nothing, where that makes no sense."""
-        self.orders = obey(self.orders, self.config.servers, command)
+        orders = obey(self.orders, self.config.servers, command)
+        if self.tls is None and not self._engine.plan.tls_is_outside:
+            for server, _ in standing(self.config.servers, orders):
+                if server.scheme == "https":
+                    raise CommandRefused("no server of this upstream has https yet: add the first in the configuration")
+        self.orders = orders
         self._follow()
 
     def _follow(self) -> None:

@@ -121,7 +121,7 @@ class Wire:
         if size < WHOLE:
             self._engine.sends.append(Send(self.conn, b"".join(pieces)))
         else:
-            self._engine.sends += [Send(self.conn, piece) for piece in _join_small(pieces)]
+            self._engine.sends += [Send(self.conn, piece) for piece in join_small(pieces)]
 
     def send_eof(self) -> None:
         self.flush()
@@ -204,8 +204,10 @@ class Wire:
         return f"Wire({self.conn}, {self._gate!r}, {self._watermark!r}{', lost' if self.lost else ''})"
 
 
-def _join_small(pieces: list[bytes]) -> list[bytes]:
+def join_small(pieces: list[bytes]) -> list[bytes]:
     """The same bytes in as few pieces as is worth it: large ones stay as they are."""
+    if max(map(len, pieces)) < WHOLE:
+        return [b"".join(pieces)]
     joined: list[bytes] = []
     small: list[bytes] = []
     for piece in pieces:

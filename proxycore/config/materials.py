@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
 
 
 class Networks(Protocol):
@@ -25,6 +28,11 @@ class Materials:
     `error_pages` are HTML documents by status; `networks` the lists that `access` names, by file; `sticky_secrets` what
     cookies of `sticky` are signed with, by file. `users` are hashes of passwords by name, `api_keys` names by the
     SHA-256 of the key, `key_sets` lists of JSON Web Keys, all three by file; `policies.auth` parses such files.
+
+    `listener_tls` are the contexts that listeners with TLS shake hands under, `upstream_tls` those for servers
+    whose url is https, each by the name of its listener or upstream. They must be complete: certificates,
+    versions, protocols (ALPN), and whom they trust. `tls_is_outside`: whoever drives the core speaks TLS itself,
+    or nobody does, and the core is told plaintext; no context is needed then. So do the testing kit and recordings.
     """
 
     error_pages: Mapping[int, bytes] = field(default_factory=_nothing)
@@ -33,3 +41,6 @@ class Materials:
     users: Mapping[str, Mapping[str, str]] = field(default_factory=_nothing)
     api_keys: Mapping[str, Mapping[bytes, str]] = field(default_factory=_nothing)
     key_sets: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=_nothing)
+    listener_tls: Mapping[str, SSLContext] = field(default_factory=_nothing)
+    upstream_tls: Mapping[str, SSLContext] = field(default_factory=_nothing)
+    tls_is_outside: bool = False

@@ -181,6 +181,13 @@ class Config(Section):
             routes=[Route(name="main", upstream="main")],
         )
 
+    @property
+    def speaks_tls(self) -> bool:
+        """Whether TLS is spoken with any client or server."""
+        return any(listener.tls is not None for listener in self.listeners) or any(
+            upstream.speaks_tls for upstream in self.upstreams.values()
+        )
+
     def complete(self) -> dict[str, object]:
         if all(route.name for route in self.routes):
             return {}

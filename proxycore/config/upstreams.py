@@ -262,6 +262,11 @@ class Upstream(Section):
         Nested(lambda: UpstreamTls), "TLS to the servers.", default=UpstreamTls()
     )
 
+    @property
+    def speaks_tls(self) -> bool:
+        """Whether any of its servers is reached by https."""
+        return any(server.scheme == "https" for server in self.servers)
+
     def check(self, place: Place) -> None:
         if self.balance == "header_hash" and self.hash_header is None:
             place.at("hash_header").problem('this key is needed with balance = "header_hash"')

@@ -28,8 +28,6 @@ RECORD = 16 * 1024
 _ANY_TIME = 0x200000
 """X509_V_FLAG_NO_CHECK_TIME, which Python has no name for."""
 
-_LETTERS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ")
-
 # RFC 4514 section 3: the short names that every reader of a distinguished name knows.
 _SHORT_NAMES = {
     "commonName": "CN",
@@ -105,16 +103,15 @@ class TlsSession:
 
     # ---- what has come
 
-    def start(self) -> bytes:
-        """A client's first message."""
+    def start(self) -> None:
+        """Have a client's first message to `take`."""
         self._shake_hands()
-        return self._outgoing.read()
 
     def receive(self, data: bytes) -> bytes:
         """Take ciphertext; gives the plaintext that is complete now, b"" if none is.
 
-        Look at `failure` and `has_ended` afterwards: both come behind the plaintext that is returned.
-        There may be something to `take`.
+        Look at `has_output` and `is_over` afterwards: `has_ended` and `failure` come behind the plaintext
+        that is returned.
         """
         if self.failure is not None or self.has_ended:
             return b""
@@ -152,7 +149,17 @@ class TlsSession:
             self.failure = TlsFailure.of(error)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more can come: `has_ended`, or a `failure`."""
+        return self.has_ended or self.failure is not None
+
     # ---- what goes out
+
+    @property
+    def has_output(self) -> bool:
+        """Whether there is something to `take`."""
+        return self._outgoing.pending > 0
 
     def take(self) -> bytes:
         """Ciphertext that is to be sent."""
@@ -203,11 +210,6 @@ class TlsSession:
     def __repr__(self) -> str:
         state = "established" if self.is_established else "shaking hands"
         return f"TlsSession({state}, has_ended={self.has_ended}, failure={self.failure!r})"
-
-
-def is_plaintext(data: bytes) -> bool:
-    """Whether a client's first bytes are a request in plain HTTP: no TLS record begins with a letter."""
-    return data[0] in _LETTERS
 
 
 def _distinguished(subject: Any) -> str:
@@ -268,7 +270,8 @@ def _shown(context: ssl.SSLContext, by: ssl.SSLContext) -> ssl.SSLObject:
     """A client under the context `by` that has met `context`."""
     server = TlsSession(context, server_side=True)
     client = TlsSession(by, server_side=False)
-    message = client.start()
+    client.start()
+    message = client.take()
     while message and not client.is_established:
         server.receive(message)
         client.receive(server.take())

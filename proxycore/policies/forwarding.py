@@ -100,10 +100,10 @@ class Peer:
     """The other end of a downstream connection. Make one when it is accepted; ask `client_of` for each request.
 
     `trusted` are the listener's `trusted_proxies`. Whoever reaches us by a Unix socket is on this machine,
-    and trusted if 127.0.0.1 is.
+    and trusted if 127.0.0.1 is. `tls_subject` is set once the peer's certificate was verified.
     """
 
-    __slots__ = ("_direct", "_number", "_scheme", "_trusted", "ip", "is_trusted")
+    __slots__ = ("_direct", "_number", "_scheme", "_trusted", "ip", "is_trusted", "tls_subject")
 
     def __init__(self, address: Address, *, scheme: bytes, trusted: AddressSet) -> None:
         if isinstance(address, str):
@@ -113,6 +113,7 @@ class Peer:
             port = str(address[1])
         self._number = number
         self.is_trusted = number is not None and trusted.has_number(number)
+        self.tls_subject = ""
         self._trusted = trusted
         self._scheme = scheme
         self._direct = Client(self.ip, port, scheme, number=number, chain=self._node)

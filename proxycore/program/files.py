@@ -22,6 +22,7 @@ from proxycore.policies.addresses import AddressSet
 from proxycore.policies.auth.passwords import parse_api_keys, parse_users
 from proxycore.policies.auth.tokens import parse_key_set
 from proxycore.program.access_log import compile_line
+from proxycore.program.tls_contexts import dialling_contexts, serving_contexts
 
 _Parsed = TypeVar("_Parsed")
 
@@ -191,6 +192,8 @@ def read_materials(config: Config, files: Files, source: str, problems: list[Pro
             jwt.keys_file: contents.read(jwt.keys_file, f"jwt.{name}.keys_file", parse_key_set, instead=b'{"keys":[]}')
             for name, jwt in config.jwt.items()
         },
+        listener_tls=serving_contexts(config, contents),
+        upstream_tls=dialling_contexts(config, contents),
     )
 
 
@@ -203,6 +206,15 @@ def _operator(admin: Admin | None, contents: _Contents) -> dict[str, Mapping[str
         return parse_users(f"{admin.username}:{content.decode().strip()}") if content else {}
 
     return {admin.password_file: contents.read(admin.password_file, "admin.password_file", parse)}
+
+
+def materials_of(config: Config) -> Materials:
+    """What the files hold that a configuration made in Python names. Raises ConfigError."""
+    problems: list[Problem] = []
+    materials = read_materials(config, Disk(), "", problems)
+    if problems:
+        raise ConfigError([replace(problem, source="Config") for problem in problems])
+    return materials
 
 
 def _networks(config: Config, contents: _Contents) -> dict[str, AddressSet]:
@@ -242,14 +254,15 @@ class _Contents:
         try:
             return parse(self.files.read(os.path.join(os.path.dirname(self.source), path)))
         except OSError as error:
-            self._note(place, f'"{path}" can\'t be read: {_reason(error)}')
+            self.note(place, f'"{path}" can\'t be read: {_reason(error)}')
         except UnicodeDecodeError:
-            self._note(place, f'"{path}" isn\'t UTF-8')
+            self.note(place, f'"{path}" isn\'t UTF-8')
         except ValueError as error:
-            self._note(place, f'"{path}", {error}')
+            self.note(place, f'"{path}", {error}')
         return parse(instead)
 
-    def _note(self, place: str, message: str) -> None:
+    def note(self, place: str, message: str) -> None:
+        """Note that what the configuration says at `place` can't be."""
         self.problems.append(Problem(self.source, None, place, message))
 
 

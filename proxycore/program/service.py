@@ -24,6 +24,7 @@ from proxycore.config.materials import Materials
 from proxycore.core import Core
 from proxycore.policies.auth.passwords import VERIFY_PASSWORD, verify_password
 from proxycore.policies.statistics import COUNTED_KINDS, Statistics
+from proxycore.program.files import materials_of
 from proxycore.program.listening import ListeningSockets, by_listener
 from proxycore.sockets.driver import Driver
 from proxycore.sockets.naming import address_of, error_name
@@ -93,6 +94,8 @@ def reason(error: BaseException) -> str:
 class Service(abc.ABC):
     """Serves `config` from the moment it is made. Raises ConfigError or ListenError, with nothing left open.
 
+    Without `materials` the files that `config` names are read here; relative names count from the working
+    directory.
     `filters` serve every exchange after those that the configuration asks for. `calls` are the
     functions that a filter may `Ask` for, by name. `observer` gets a sequence of the notices of the kinds
     in `watch` after each wake-up, and must not wait. `closed` is set once no connection is left after a
@@ -128,7 +131,7 @@ class Service(abc.ABC):
         self._second_at = math.inf
         self._core = Core(
             config,
-            materials,
+            materials_of(config) if materials is None else materials,
             now=now,
             wall=wall,
             seed=int.from_bytes(os.urandom(8)),
@@ -196,6 +199,8 @@ class Service(abc.ABC):
 
         Raises ConfigError or ListenError, with nothing changed.
         """
+        if materials is None:
+            materials = materials_of(config)
         prepared = self._sockets.prepare(config.listeners)
         try:
             self._driver.tell(self._core.reconfigured, config, materials)

@@ -10,13 +10,13 @@ from __future__ import annotations
 import json
 import os
 import socket
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, BinaryIO
+from typing import Any
 
 from proxycore.config import UNLIMITED, Config, Listener, Rate, Upstream
 from proxycore.program.files import Copy, Disk, Loaded, Source
+from proxycore.program.private_files import private_file
 
 LINE = b"configuration\n"
 """What stands in the message itself; a stream needs at least a byte to carry descriptors."""
@@ -60,9 +60,7 @@ def send(
         "count": count,
         "sockets": {name: len(group) for name, group in sockets.items()},
     }
-    with _private_file() as file:
-        file.write(json.dumps(message).encode())
-        file.flush()
+    with private_file(json.dumps(message).encode()) as file:
         fds = [file.fileno(), *(sock.fileno() for group in sockets.values() for sock in group)]
         socket.send_fds(control, [LINE], fds)
 
@@ -85,13 +83,6 @@ def receive(control: socket.socket) -> Assignment | None:
         count=message["count"],
         sockets={name: [next(descriptors) for _ in range(length)] for name, length in message["sockets"].items()},
     )
-
-
-def _private_file() -> BinaryIO:
-    """A file without a name: in memory where there is such a thing, since it may hold secrets."""
-    if hasattr(os, "memfd_create"):
-        return os.fdopen(os.memfd_create("proxycore"), "w+b")
-    return tempfile.TemporaryFile()
 
 
 def share(config: Config, count: int, sockets: Mapping[str, Sequence[int]]) -> Config:

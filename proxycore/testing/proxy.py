@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from ipaddress import ip_address
 from random import Random
 from typing import Any, TypeVar
@@ -76,7 +77,7 @@ class Proxy:
         self._facts: deque[tuple[Any, ...]] = deque()
         self.core = Core(
             config,
-            materials,
+            replace(materials or Materials(), tls_is_outside=True),
             now=0.0,
             wall=WALL,
             seed=seed,

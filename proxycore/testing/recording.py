@@ -50,7 +50,8 @@ class Recorder:
     """A `Core` that writes down what it is told. It has every method and attribute of `core`.
 
     The arguments are those of `Core`; `write` gets one line at a time, without its line end, and must
-    not fail.
+    not fail. Raises ValueError where the core would speak TLS, which draws chance of its own: a recording
+    is taken of plaintext (`Materials.tls_is_outside`).
     """
 
     def __init__(
@@ -66,6 +67,9 @@ class Recorder:
         filters: Sequence[Filter] = (),
         watch: Collection[NoticeKind] = (),
     ) -> None:
+        materials = materials or Materials()
+        if not materials.tls_is_outside and config.speaks_tls:
+            raise ValueError("a recording is taken of plaintext: give Materials(tls_is_outside=True)")
         self._write = write
         self._entropy = entropy
         self._line(
@@ -248,7 +252,8 @@ def _decoded(value: Any) -> Any:
     if kind == "config":
         return Config(**held)
     if kind == "materials":
-        return Materials(error_pages={int(status): _decoded(page) for status, page in held.items()})
+        pages = {int(status): _decoded(page) for status, page in held.items()}
+        return Materials(error_pages=pages, tls_is_outside=True)
     if kind == "table":
         return {key: _decoded(one) for key, one in held.items()}
     if kind == "off":

@@ -1,0 +1,306 @@
+"""TLS with a client: a layer between the core and whoever speaks inside it.
+
+Theory of operation. The layer is the connection's endpoint for as long as it lives. Until its handshake is
+done it is alone; then ALPN (RFC 7301) decides what is spoken, `speak` makes the endpoint for that, and from
+then on the layer tells it the same facts in plaintext, while what it writes is encrypted by its `TlsWire`.
+
+A session is made when the first bytes come, so that a connection that says nothing costs what it costs
+without TLS. One more handshake than `limits.handshakes` waits for its turn, unread; `timeouts.tls_handshake`
+runs from the accept, whoever it is that keeps the other waiting.
+
+Ends. The client's close_notify is what an end of file is without TLS. An end of file without it may be
+anybody's work: the connection is closed, and whoever speaks inside is told of a loss, never of an end
+(RFC 8446 section 6.1). What goes wrong in a handshake is no fault of ours and no exchange's: it ends in a
+`ConnectionEnded` notice with its reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import inf
+from typing import TYPE_CHECKING
+
+from proxycore.composition.tables import TLS
+from proxycore.composition.tls_wire import TRUNCATED, TlsWire
+from proxycore.composition.wire import Wire
+from proxycore.mechanisms.gates import HELD
+from proxycore.mechanisms.timers import Timer
+from proxycore.words.ids import ConnId
+from proxycore.words.notices import ConnectionEnded
+
+if TYPE_CHECKING:
+    from proxycore.composition.clients import ClientConnection
+    from proxycore.composition.engine import Engine
+    from proxycore.composition.plan import ListenerPlan
+    from proxycore.mechanisms.tls import TlsSession
+    from proxycore.policies.forwarding import Peer
+
+Speak = Callable[..., "ClientConnection"]
+"""Makes the endpoint for a protocol: `clients.speak`."""
+
+_LETTERS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+"""A request in plain HTTP begins with one of these, and no TLS record does."""
+
+_SENTENCE = b"This port speaks TLS: ask for https.\n"
+_WRONG_PORT = (
+    b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s"
+    % (len(_SENTENCE), _SENTENCE)
+)
+
+_DISCARDED = 256 * 1024
+"""What is read at most of a request in plain HTTP after its answer."""
+
+
+class TlsDownstream:
+    """See the module's docstring. A `ClientConnection` for the core."""
+
+    __slots__ = (
+        "_clock",
+        "_discarded",
+        "_engine",
+        "_held",
+        "_inner",
+        "_is_draining",
+        "_listener",
+        "_reason",
+        "_session",
+        "_since",
+        "_speak",
+        "_tls_wire",
+        "_told_end",
+        "listener",
+        "peer",
+        "state",
+        "wire",
+    )
+
+    _session: TlsSession
+    _tls_wire: TlsWire
+
+    def __init__(self, engine: Engine, conn: ConnId, listener: ListenerPlan, peer: Peer, speak: Speak) -> None:
+        self._engine = engine
+        self._listener = listener
+        self._speak = speak
+        self.listener = listener.name
+        self.peer = peer
+        self.wire: Wire = Wire(engine, conn)
+        self.wire.owner = self
+        self.state = "silent"
+        self._inner: ClientConnection | None = None
+        self._held = b""
+        self._discarded = 0
+        self._is_draining = self._told_end = False
+        self._reason = ""
+        self._since = engine.now
+        self._clock = Timer(engine.timers, self._expired)
+        self._clock.set(engine.now + engine.plan.timeouts.tls_handshake)
+
+    # ---- facts
+
+    def data_received(self, data: bytes) -> None:
+        inner = self._inner
+        if inner is None:
+            return self._received_early(data)
+        session = self._session
+        plaintext = session.receive(data)
+        if plaintext:
+            inner.data_received(plaintext)
+        if session.has_output:
+            self._tls_wire.answer()
+        if session.is_over:
+            self._stream_ended(session, inner)
+
+    def eof_received(self) -> None:
+        if self._inner is None:
+            self._give_up("closed" if self.state == "silent" else "closed in the handshake")
+        elif not self._session.has_ended:
+            self._break(TRUNCATED)
+
+    def peer_ended(self) -> None:
+        if self._inner is None:
+            self._give_up("closed in the handshake")
+        else:
+            self._inner.peer_ended()
+
+    def connection_lost(self, error: str | None) -> None:
+        self._leave_handshake()
+        self.state = TLS[self.state]["lose"]
+        self._clock.drop()
+        self._held = b""
+        if self._inner is not None:
+            return self._inner.connection_lost(self._reason or error)
+        self.wire.connection_lost(error)
+        engine = self._engine
+        if "connections" in engine.watch:
+            reason = self._reason or error or "closed"
+            notice = ConnectionEnded(engine.wall, self.listener, self.peer.ip, engine.now - self._since, reason)
+            engine.notify(notice)
+
+    # ---- the handshake
+
+    def _received_early(self, data: bytes) -> None:
+        state = self.state
+        if state == "silent" and data[0] in _LETTERS:
+            self._answer_plaintext()
+        elif state == "silent":
+            self._held = data
+            if self._engine.handshakes.begin(self, self._engine.plan.limits.handshakes):
+                self.shake_hands()
+            else:
+                self.state = TLS[state]["wait"]
+                self.wire.shut(HELD)
+        elif state == "waiting":
+            self._held += data  # it came before reading stopped
+        elif state == "shaking":
+            self._shake_on(data)
+        elif state == "refusing":
+            self._discarded += len(data)
+            if self._discarded > _DISCARDED:
+                self._close()
+
+    def shake_hands(self) -> None:
+        """A place is ours: use what came while we waited for it."""
+        assert self._listener.tls is not None
+        self.wire.open(HELD)
+        self.state = TLS[self.state]["shake"]
+        self._session = self._listener.tls()
+        self.wire = self._tls_wire = TlsWire(self._engine, self.wire.conn, self._session)
+        self.wire.owner = self
+        data, self._held = self._held, b""
+        self._shake_on(data)
+
+    def _shake_on(self, data: bytes) -> None:
+        session = self._session
+        plaintext = session.receive(data)
+        self._tls_wire.answer()
+        if session.failure is not None:
+            self._give_up(str(session.failure))
+        elif session.is_established:
+            self._begin(session.protocol or "http/1.1", plaintext)
+
+    def _begin(self, protocol: str, plaintext: bytes) -> None:
+        """The handshake is done: from now on somebody speaks inside."""
+        if protocol not in self._listener.protocols:
+            # A client that names no protocol means HTTP/1, and gets no other.
+            return self._give_up(f"{protocol} isn't spoken here")
+        self._leave_handshake()
+        self.state = TLS[self.state]["speak"]
+        self._clock.drop()
+        if self._listener.identifies_clients:
+            self.peer.tls_subject = self._session.subject
+        engine = self._engine
+        self._inner = inner = self._speak(protocol, engine, self._tls_wire, self._listener, self.peer, since=engine.now)
+        if plaintext:
+            inner.data_received(plaintext)
+        if self._session.is_over:
+            self._stream_ended(self._session, inner)
+        if self._is_draining:
+            inner.drain()
+
+    def _leave_handshake(self) -> None:
+        """Whatever place we have, among those who shake hands or those who wait, is another's now."""
+        handshakes = self._engine.handshakes
+        if self.state == "waiting":
+            handshakes.leave(self)
+        elif self.state == "shaking":
+            handshakes.ended(self._engine.plan.limits.handshakes)
+
+    def _answer_plaintext(self) -> None:
+        """Somebody speaks plain HTTP: say so in words that they understand, as nginx does."""
+        self.state = TLS[self.state]["refuse"]
+        self._reason = "plain HTTP on a TLS port"
+        self._clock.set(self._engine.now + self._engine.plan.timeouts.linger)
+        self.wire.write(_WRONG_PORT)
+        self.wire.send_eof()
+
+    # ---- ends
+
+    def _stream_ended(self, session: TlsSession, inner: ClientConnection) -> None:
+        """Nothing more can come of the session: the client said so, or it broke."""
+        if session.failure is not None:
+            self._break(str(session.failure))
+        elif not self._told_end:
+            self._told_end = True
+            inner.eof_received()
+
+    def _break(self, reason: str) -> None:
+        """Whoever speaks inside is told of the loss when it is one."""
+        self._reason = reason
+        if self.wire.is_waiting:
+            self.wire.abort()
+        else:
+            self.wire.close()
+
+    def _give_up(self, reason: str) -> None:
+        """There will be no handshake, or no end of it."""
+        self._reason = self._reason or reason
+        self._close()
+
+    def _close(self) -> None:
+        self._leave_handshake()
+        self.state = TLS[self.state]["close"]
+        self._clock.clear()
+        self.wire.close()
+
+    def _expired(self) -> None:
+        if self.state == "refusing":
+            self._close()
+        else:
+            self._give_up("timeouts.tls_handshake")
+
+    # ---- what the core asks of a client's connection
+
+    @property
+    def is_draining(self) -> bool:
+        return self._is_draining if self._inner is None else self._inner.is_draining
+
+    def reconfigured(self, listener: ListenerPlan | None) -> None:
+        if self._inner is not None:
+            self._inner.reconfigured(listener)
+        elif listener is None or listener.tls is None:
+            self.drain()
+        else:
+            self._listener = listener
+
+    def drain(self) -> None:
+        """Let a handshake that is under way come to its end: its client may have sent a request with it."""
+        if self._inner is not None:
+            return self._inner.drain()
+        self._is_draining = True
+        if self.state in ("silent", "waiting"):
+            self._give_up("draining")
+
+    def end_now(self) -> None:
+        if self._inner is not None:
+            self._inner.end_now()
+        elif self.state not in ("closing", "lost"):
+            self._leave_handshake()
+            self.state = TLS[self.state]["close"]
+            self.wire.abort()
+
+    @property
+    def is_idle(self) -> bool:
+        return self._inner is not None and self._inner.is_idle
+
+    @property
+    def held_bytes(self) -> int:
+        return len(self._held) if self._inner is None else self._inner.held_bytes
+
+    # ---- the wire's owner, until somebody speaks inside
+
+    def blocked(self) -> None:
+        """A handshake is short: what waits of it is bounded by itself."""
+
+    def unblocked(self) -> None:
+        """Nothing was stopped."""
+
+    def send_expired(self) -> None:
+        """The client takes nothing, not even what it asked for."""
+        if self.state not in ("closing", "lost"):
+            self._leave_handshake()
+            self.state = TLS[self.state]["close"]
+        self.wire.abort()
+
+    def __repr__(self) -> str:
+        clock = "off" if self._clock.at == inf else f"{self._clock.at:g}"
+        return f"TlsDownstream({self.wire!r}, {self.state}, clock={clock}, inner={self._inner!r})"
