@@ -13,6 +13,7 @@ from random import Random
 
 from proxycore.testing.checkers import Violation
 from proxycore.testing.far_reader import Data, End, Event, FarReader, Head, Malformation
+from proxycore.testing.far_websocket import Listening, accept_of, close, key_of, messages
 from proxycore.testing.network import Host, Network, Peer
 from proxycore.testing.traffic import (
     BAD_HEADS,
@@ -80,6 +81,8 @@ class Client(Peer):
         self._reader = FarReader("response")
         self._expected = b""
         self._tunnel: Scene | None = None
+        self._websocket: Listening | None = None
+        self._said_close = False
         self._is_opened = False
         self.is_deaf = False
         stage.clients.append(self)
@@ -97,7 +100,8 @@ class Client(Peer):
             for event in self._reader.feed(data):
                 self._follow(event)
         except Malformation as malformation:
-            self._violate(f"a client got what is no HTTP: {malformation}")
+            scene = "" if self._tunnel is None else f", {self._tunnel}"
+            self._violate(f"a client got what is no HTTP, or no WebSocket: {malformation}{scene}")
 
     def ended(self) -> None:
         for event in self._reader.ended():
@@ -242,6 +246,8 @@ class Client(Peer):
             scene.answer = Answer(101, head.fields, is_origins=True)
             self._check_echo(scene, head)
             self._expected = scene.reply_content
+            if scene.is_websocket:
+                return self._begin_websocket(scene, head)
             self._queue(0.0, scene.content, None)
             if scene.client_ends_first:
                 self._end_tunnel()
@@ -321,6 +327,10 @@ class Client(Peer):
     # ---- a tunnel
 
     def _follow_tunnel(self, scene: Scene, data: bytes) -> None:
+        if self._websocket is not None:
+            self._websocket.hear(data)
+            scene.tunnel_down = self._websocket.heard
+            return
         if self._expected[scene.tunnel_down : scene.tunnel_down + len(data)] != data:
             self._violate(f"a tunnel brought what the origin did not send: {data[:80]!r}, {scene}")
         scene.tunnel_down += len(data)
@@ -328,6 +338,27 @@ class Client(Peer):
     def _end_tunnel(self) -> None:
         self.is_half_closed = True
         self.link.send_eof()
+
+    # ---- a WebSocket
+
+    def _begin_websocket(self, scene: Scene, head: Head) -> None:
+        if head.get(b"sec-websocket-accept") != accept_of(key_of(scene.nonce)):
+            self._violate(f"a client got a 101 that doesn't answer its key: {scene}")
+        self._websocket = Listening(scene.reply_content, masked=False, on_close=self._websocket_closed)
+        self._queue(0.0, messages(scene.content, masked=True), None)
+        if scene.client_ends_first:
+            self.stage.network.after(scene.moment, self._close_websocket)
+
+    def _close_websocket(self) -> None:
+        if not self._said_close and not self.is_over:
+            self._said_close = True
+            self._queue(0.0, close(1000, masked=True), None)
+
+    def _websocket_closed(self) -> None:
+        assert self._websocket is not None
+        assert self._tunnel is not None
+        self._tunnel.was_told = self._websocket.code == 1001
+        self._close_websocket()
 
     def _violate(self, text: str) -> None:
         self.stage.violate(f"connection {self.link.conn}: {text}")
@@ -363,6 +394,8 @@ class OriginConnection(Peer):
         self._try: Try | None = None
         self._replying: Iterator[bytes] | None = None
         self._is_tunnel = False
+        self._websocket: Listening | None = None
+        self._said_close = False
         self._after: Callable[[], None] | None = None
         self._idle_since = -1.0
         self.is_over = False
@@ -384,13 +417,16 @@ class OriginConnection(Peer):
                 else:
                     self._end(event)
         except Malformation as malformation:
-            self.stage.violate(f"an origin got what is no HTTP: {malformation}")
+            self.stage.violate(f"an origin got what is no HTTP, or no WebSocket: {malformation}, {self._scene}")
 
     def ended(self) -> None:
         if self._is_tunnel:
             scene = self._scene
             assert scene is not None
-            if scene.client_ends_first:
+            if self._websocket is not None:
+                self.link.close()
+                self._over()
+            elif scene.client_ends_first:
                 self._send_rest()
             return
         self.link.close()
@@ -447,6 +483,10 @@ class OriginConnection(Peer):
     def _take(self, data: bytes) -> None:
         scene, attempt = self._scene, self._try
         assert scene is not None
+        if self._websocket is not None:
+            self._websocket.hear(data)
+            scene.tunnel_up = self._websocket.heard
+            return
         if self._is_tunnel:
             if scene.content[scene.tunnel_up : scene.tunnel_up + len(data)] != data:
                 self.stage.violate(f"a tunnel brought what the client did not send: {data[:80]!r}, {scene}")
@@ -575,6 +615,8 @@ class OriginConnection(Peer):
         self._reader.be_tunnel()
         self._is_tunnel = True
         self._try = None
+        if scene.is_websocket:
+            return self._begin_websocket(scene, head)
         data = scene.reply_content
         self.link.send(head + data[: len(data) // 2])
         if not scene.client_ends_first:
@@ -585,3 +627,26 @@ class OriginConnection(Peer):
         data = self._scene.reply_content
         self.link.send(data[len(data) // 2 :])
         self.link.send_eof()
+
+    # ---- a WebSocket
+
+    def _begin_websocket(self, scene: Scene, head: bytes) -> None:
+        """Say one half, as a rule up to the midst of a frame; the other with the Close."""
+        self._websocket = Listening(scene.content, masked=True, on_close=self._websocket_closed)
+        said = messages(scene.reply_content, masked=False)
+        self.link.send(head + said[: len(said) // 2])
+        if not scene.client_ends_first:
+            self.stage.network.after(scene.moment, self._close_websocket)
+
+    def _close_websocket(self) -> None:
+        if self._said_close or self.is_over:
+            return
+        self._said_close = True
+        assert self._scene is not None
+        said = messages(self._scene.reply_content, masked=False)
+        self.link.send(said[len(said) // 2 :] + close(1000, masked=False))
+
+    def _websocket_closed(self) -> None:
+        self._close_websocket()
+        self.link.close()
+        self._over()

@@ -157,7 +157,7 @@ def default_config(random: Random) -> Config:
             Route(match={"path": "/hello"}, respond={"status": 200, "body": "hello\n"}),
             Route(match={"path": "/moved"}, redirect={"path": "/api/x"}),
             Route(match={"path": "/narrow/*"}, upstream="narrow"),
-            Route(match={"path": "/named/*"}, upstream="named"),
+            Route(match={"path": "/named/*"}, upstream="named", websocket={}),
             Route(match={"path": "/api/*"}, upstream="api"),
         ],
     )
@@ -312,6 +312,9 @@ class Simulation:
         """Requests are in flight when the proxy is told to end: they are answered, and nothing is left."""
         network = self.network
         self._arrive(6, calm=True, spread=0.5)
+        if "upgrade" in self.features:
+            for _ in range(4):
+                self._connect_websocket()
         network.run(network.now + self.random.uniform(0.2, 1.0))
         self.verdicts.draining()
         network.tell("drain_requested", network.now + self.config.timeouts.drain)
@@ -348,6 +351,12 @@ class Simulation:
             self.network.after(random.random(), client.go_deaf)
         if playwright.has("half_close", 0.15, calm):
             self.network.after(random.random(), client.leave, "eof")
+
+    def _connect_websocket(self) -> None:
+        listener, scenes = self.playwright.websocket()
+        client = Client(self.stage, scenes, depth=1, patience=0.0)
+        self.network.connect(listener, client)
+        self.verdicts.connected(client, listener)
 
     def _until_over(self) -> None:
         clients, network = self.stage.clients, self.network

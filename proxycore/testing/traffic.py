@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from proxycore.config import UNLIMITED
+from proxycore.testing.far_websocket import accept_of, key_of
 
 Fields = list[tuple[bytes, bytes]]
 
@@ -75,7 +76,7 @@ class Reply:
 
     Framing is `length`, `chunked`, `close` or `none` (a status without content). Faults: `cut` (in
     mid-content), `reset` (there, or before the head), `malformed`, `silence`, `death` (closed without an
-    answer), `unasked_101`.
+    answer), `unasked_101`, `wrong_accept` (a WebSocket's 101 for another key).
     """
 
     status: int = 200
@@ -136,6 +137,7 @@ class Scene:
     trailers: Fields = field(default_factory=list)
     expects: bool = False
     upgrades: bool = False
+    is_websocket: bool = False
     client_ends_first: bool = True
     closes: bool = False
     is_local: bool = False
@@ -154,6 +156,8 @@ class Scene:
     tries: list[Try] = field(default_factory=list)
     tunnel_up: int = 0
     tunnel_down: int = 0
+    was_told: bool = False
+    """The proxy said goodbye to its WebSocket's client."""
     excuses: dict[str, None] = field(default_factory=dict)
     """Why the answer may be missing, cut or the proxy's own: what was done to this scene."""
 
@@ -171,13 +175,18 @@ class Scene:
         return content(self.nonce + b"a", self.reply.size)
 
     @property
+    def moment(self) -> float:
+        """Seconds after which the end that closes its WebSocket first does so."""
+        return int(self.nonce[1:]) % 7 * 0.5
+
+    @property
     def is_idempotent(self) -> bool:
         return self.method in (b"GET", b"HEAD", b"PUT", b"DELETE", b"OPTIONS")
 
     def __str__(self) -> str:
         parts = [f"{self.nonce.decode()}: {self.method.decode()} {self.path.decode()} HTTP/{self.version.decode()}"]
         parts += [f"{self.size} {self.framing}"] if self.framing != "none" else []
-        parts += [name for name in ("expects", "upgrades", "closes", "fault") if getattr(self, name)]
+        parts += [name for name in ("expects", "upgrades", "is_websocket", "closes", "fault") if getattr(self, name)]
         reply = self.reply
         parts.append(f"-> {reply.status}, {reply.size} {reply.framing} after {reply.delay:g}s")
         parts += [f"{name}" for name in ("is_early", "closes", "has_excess") if getattr(reply, name)]
@@ -215,6 +224,16 @@ class Playwright:
         others = [other for other in self._targets if other.listener == target.listener]
         scenes = [self._scene(random.choice(others), calm) for _ in range(length)]
         return target.listener, scenes
+
+    def websocket(self) -> tuple[str, list[Scene]]:
+        """The listener, and the one scene, of a connection that becomes a WebSocket for a while."""
+        target = self._random.choice([target for target in self._targets if not target.is_local])
+        scene = self._scene(target, True)
+        scene.method, scene.framing, scene.expects, scene.trailers = b"GET", "none", False, []
+        scene.reply.fault, scene.reply.is_early = "", False
+        self._make_upgrade(scene)
+        scene.is_websocket = True
+        return target.listener, [scene]
 
     def has(self, feature: str, chance: float, calm: bool = False) -> bool:
         """Whether it is to happen now."""
@@ -323,6 +342,10 @@ class Playwright:
         reply.status, reply.framing, reply.interim, reply.has_excess, reply.closes = 101, "none", (), False, False
         reply.trailers = []
         reply.size = self._size()
+        # By number and not by chance: chance is the same then for those who keep a seed that shows something.
+        scene.is_websocket = self._written % 2 == 0
+        if scene.is_websocket and self._written % 10 == 4 and not scene.is_strict:
+            reply.fault, reply.faulty_tries = "wrong_accept", 99
 
 
 BAD_HEADS = (
@@ -359,7 +382,9 @@ def request_head(scene: Scene, bad: bytes) -> bytes:
     options = [b"x-hop"]
     if scene.upgrades:
         options.append(b"upgrade")
-        lines.append(b"Upgrade: test")
+        lines.append(b"Upgrade: websocket" if scene.is_websocket else b"Upgrade: test")
+        if scene.is_websocket:
+            lines += [b"Sec-WebSocket-Version: 13", b"Sec-WebSocket-Key: " + key_of(scene.nonce)]
     elif scene.closes:
         options.append(b"close")
     elif scene.version == b"1.0":
@@ -380,7 +405,10 @@ def reply_head(scene: Scene) -> bytes:
     lines = [b"HTTP/1.1 %d Some Reason" % reply.status, b"X-Nonce: " + scene.nonce]
     lines += [b"%b: %b" % line for line in reply.fields]
     if reply.status == 101:
-        lines += [b"Connection: upgrade", b"Upgrade: test"]
+        lines += [b"Connection: upgrade", b"Upgrade: websocket" if scene.is_websocket else b"Upgrade: test"]
+        if scene.is_websocket:
+            key = key_of(b"another" if reply.fault == "wrong_accept" else scene.nonce)
+            lines.append(b"Sec-WebSocket-Accept: " + accept_of(key))
     elif reply.framing == "length":
         lines.append(b"Content-Length: %d" % reply.size)
     elif reply.framing == "chunked":

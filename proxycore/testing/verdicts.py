@@ -37,6 +37,7 @@ _CAUSES = {
     "cut": ("upstream_failed",),
     "malformed": ("upstream_failed",),
     "unasked_101": ("upstream_failed",),
+    "wrong_accept": ("upstream_failed",),
     "death": ("upstream_failed",),
     "reset": ("upstream_failed",),
 }
@@ -207,7 +208,9 @@ class Verdicts(Checker):
     def _judge_tunnel(self, scene: Scene, notice: ExchangeEnded | None) -> None:
         if notice is not None and notice.outcome.cause == "drained":
             return
-        if scene.tunnel_up != scene.size or scene.tunnel_down != scene.reply.size:
+        if scene.is_websocket and notice is not None and notice.outcome.cause != "completed":
+            self.violate(f"a WebSocket is said to have ended by {notice.outcome!r}: {scene}")
+        if scene.tunnel_up != scene.size or (scene.tunnel_down != scene.reply.size and not scene.was_told):
             self.violate(
                 f"a tunnel carried {scene.tunnel_up} of {scene.size} up and {scene.tunnel_down} of "
                 f"{scene.reply.size} down: {scene}"
