@@ -41,6 +41,7 @@ from proxycore.mechanisms.timers import Timer
 from proxycore.mechanisms.websocket.handshake import PROTOCOL
 from proxycore.policies.forwarding import Client, chosen_host, outbound, take_hop, told_request_id
 from proxycore.policies.paths import NormalPath, normalise
+from proxycore.policies.retrying import replay_limit
 from proxycore.policies.rewriting import PathRewrite
 from proxycore.policies.trace import Trace
 from proxycore.words.errors import Failure, Outcome, Refused
@@ -303,7 +304,10 @@ class Exchange:
             self.reject(Reject(503, "This service has all the work it can take.", rule="max_exchanges"))
             return None
         if self.content is not None:
-            self.content.replay_limit = upstream.config.retries.replay_body
+            policy = upstream.config.retries
+            # A filter may send again what we wouldn't.
+            is_asked = bool(self.route.chain.on_upstream_error)
+            self.content.replay_limit = policy.replay_body if is_asked else replay_limit(self.request.method, policy)
         self.attempts = attempts = Attempts(upstream, self._engine.now)
         return attempts
 

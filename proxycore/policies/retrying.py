@@ -164,6 +164,14 @@ def why_unsafe(method: bytes, failure: Failure, policy: Retries, *, can_rewind: 
     return "" if can_rewind else "its body is longer than retries.replay_body"
 
 
+def replay_limit(method: bytes, policy: Retries) -> int:
+    """How much of a request's content to keep after it was sent, in bytes: 0 where `why_unsafe` rules out another try.
+
+    What is kept stays in memory until the response begins: of 64 uploads at once, as much as the processor's cache.
+    """
+    return policy.replay_body if method in IDEMPOTENT or policy.non_idempotent else 0
+
+
 def kind_of(failure: Failure) -> Literal["connect", "reset", "timeout", "status"] | None:
     """What `retries.on` calls it; `status` for an answer, None for what no retry helps against (a malformed answer)."""
     if failure.error == ANSWERED:

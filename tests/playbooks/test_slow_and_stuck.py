@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from proxycore.composition.exchange import Exchange
 from proxycore.composition.filters import Filter, Retry
 from proxycore.config import Listener
@@ -15,6 +17,7 @@ from proxycore.testing.playbook import (
     connect_failed,
     connected,
     drain,
+    ending,
     eof,
     exchange_ended,
     lost,
@@ -186,6 +189,26 @@ def test_a_filter_can_not_have_content_sent_again_that_is_gone() -> None:
         lost(server, "ECONNRESET")
         >> (send(client, starting(b"HTTP/1.1 502")), exchange_ended("upstream_failed", "response_head")),
     )
+
+
+@pytest.mark.parametrize(
+    ("method", "filters", "kept"), [(b"PUT", [], 10), (b"POST", [], 0), (b"POST", [TriesAgain()], 10)]
+)
+def test_sent_content_is_kept_only_for_whom_it_may_be_sent_again(
+    method: bytes, filters: list[Filter], kept: int
+) -> None:
+    client, server, other = Handle("client"), Handle("server"), Handle("other")
+    book = Playbook(two_servers(), filters=filters)
+    book.run(
+        *leased(client, server, POST.replace(b"POST", method)),
+        received(client, b"0123456789") >> send(server, b"0123456789"),
+    )
+    assert book.core.ledger().buffered == kept
+    if kept:
+        book.run(
+            lost(server, "ECONNRESET") >> connect(other, TWO),
+            connected(other) >> send(other, ending(b"\r\n\r\n0123456789")),
+        )
 
 
 def test_a_drain_lets_a_name_be_looked_up_for_a_request_that_waits_for_it() -> None:

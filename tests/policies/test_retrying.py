@@ -19,8 +19,10 @@ from proxycore.policies.retrying import (
     may_resend,
     may_resend_stale,
     pause,
+    replay_limit,
     waits_until_up,
     why_not,
+    why_unsafe,
 )
 from proxycore.policies.trace import Trace
 from proxycore.words.errors import Failure, Resend, Stage
@@ -86,6 +88,16 @@ def test_a_stale_connection_frees_from_the_counts_but_not_from_safety(
         failure.resend == "idempotent" and (method in IDEMPOTENT or policy.non_idempotent)
     )
     assert may_resend_stale(method, failure, policy, can_rewind=can_rewind) is (safe and can_rewind)
+
+
+@given(st.sampled_from(METHODS), failures, policies)
+def test_content_that_was_sent_is_kept_only_where_it_may_be_sent_again(
+    method: bytes, failure: Failure, policy: Retries
+) -> None:
+    assert replay_limit(method, policy) in (0, policy.replay_body)
+    if failure.resend == "idempotent":
+        may_be_sent_again = not why_unsafe(method, failure, policy, can_rewind=True)
+        assert (replay_limit(method, policy) > 0) is may_be_sent_again
 
 
 @pytest.mark.parametrize("method", METHODS)
