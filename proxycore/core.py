@@ -23,6 +23,7 @@ from proxycore.composition import own_requests
 from proxycore.composition.admission import Admission
 from proxycore.composition.clients import open_connection
 from proxycore.composition.dialer import Names
+from proxycore.composition.draining import Draining
 from proxycore.composition.engine import Endpoint, Engine
 from proxycore.composition.filters import Filter
 from proxycore.composition.ledger import Ledger, count
@@ -71,7 +72,7 @@ class Core:
         self._leaving: list[UpstreamState] = []
         self._names = Names(engine)
         self._admission = Admission(engine)
-        self._drain_clock = Timer(engine.timers, self._end_drain)
+        self._draining = Draining(engine)
         self._effects_clock = Timer(engine.timers, _do_nothing)
         self._is_draining = False
         self._take(config, materials or Materials())
@@ -122,6 +123,7 @@ class Core:
         client = self._engine.clients.pop(conn, None)
         if client is not None:
             self._admission.leave(client.peer)
+            self._draining.leave(conn)
         endpoint = self._engine.endpoints.pop(conn, None)
         return self._tell_last(endpoint, now, lambda endpoint: endpoint.connection_lost(error))
 
@@ -216,14 +218,14 @@ class Core:
             if not plan.is_closing:
                 plan.is_closing = True
                 engine.effects.append(StopAccepting(plan.name))
-        for connection in list(self._engine.clients.values()):
+        for connection in list(engine.clients.values()):
             connection.drain()
+        self._draining.begin_all(deadline)
         for upstream in self._upstreams.values():
             upstream.close()
         self._names.keep_only(set())
         self._admission.close()
         self._is_draining = True
-        self._drain_clock.set(deadline)
         return self._engine.collect()
 
     # ---- queries
@@ -267,10 +269,13 @@ class Core:
         return self._engine.stale_facts
 
     def ledger(self) -> Ledger:
-        """All that is held for connections and exchanges, counted anew. Empty when all have ended."""
+        """All that is held for connections and exchanges, counted anew. Empty when all have ended.
+
+        Like `take_notices` it concludes the exchanges that have ended: never ask between a fact and its effects.
+        """
         self._settle()
-        own = sum(clock.at != inf for clock in (self._drain_clock, self._effects_clock))
-        own += self._admission.is_waiting + self._names.armed_clocks
+        own = self._admission.is_waiting + self._draining.is_waiting + (self._effects_clock.at != inf)
+        own += self._names.armed_clocks
         own += sum(upstream.armed_clocks for upstream in self._upstreams.values())
         upstreams = [*self._upstreams.values(), *self._leaving]
         return count(self._engine, upstreams, own_timers=own)
@@ -362,28 +367,19 @@ class Core:
 
     def _replace_listeners(self, before: Plan, plan: Plan) -> None:
         engine = self._engine
-        for name, listener in before.listeners.items():
-            if name not in plan.listeners and not listener.is_closing:
-                listener.is_closing = True
+        for name, old in before.listeners.items():
+            if name not in plan.listeners and not old.is_closing:
+                old.is_closing = True
                 engine.effects.append(StopAccepting(name))
-        for connection in list(self._engine.clients.values()):
-            connection.reconfigured(plan.listeners.get(connection.listener))
+        for conn, connection in list(engine.clients.items()):
+            listener = plan.listeners.get(connection.listener)
+            if listener is None:
+                self._draining.begin(conn, engine.now + plan.timeouts.drain)
+            connection.reconfigured(listener)
         if self._is_draining:
-            for listener in plan.listeners.values():
-                listener.is_closing = True
-                engine.effects.append(StopAccepting(listener.name))
-        elif any(listener.is_closing for listener in before.listeners.values()):
-            self._drain_clock.set(engine.now + plan.timeouts.drain)
-
-    def _end_drain(self) -> None:
-        """The deadline of a drain: of everything, or of the listeners that a reload removed."""
-        for connection in list(self._engine.clients.values()):
-            if connection.is_draining:
-                connection.end_now()
-        if self._is_draining:
-            for exchange in list(self._engine.exchanges.values()):
-                if exchange.is_own and exchange.outcome is None:
-                    exchange.drained()
+            for new in plan.listeners.values():
+                new.is_closing = True
+                engine.effects.append(StopAccepting(new.name))
 
 
 def _do_nothing() -> None:

@@ -170,6 +170,27 @@ def test_a_reload_that_removes_a_listener_with_a_tunnel_on_it() -> None:
     assert play.is_empty()
 
 
+def test_each_listener_that_a_reload_removes_has_its_own_time() -> None:
+    first, second, one, two = Handle("first"), Handle("second"), Handle("one"), Handle("two")
+    web, old = passing().listeners
+    before = replace(passing(), listeners=[web, old, replace(old, name="older", bind="192.0.2.10:82")])
+    Playbook(before).run(
+        accepted(first, "older") >> nothing,
+        received(first, GET) >> connect(one, ONE),
+        accepted(second, "old") >> nothing,
+        received(second, GET) >> connect(two, ONE),
+        reloaded(passing()) >> stop_accepting("older"),
+        tick(4.9) >> nothing,
+        connected(one) >> send(one),
+        connected(two) >> send(two),
+        reloaded(replace(before, listeners=[web])) >> stop_accepting("old"),
+        tick(25) >> nothing,
+        tick(0.2) >> (abort(one), send_eof(first), abort(first), exchange_ended("drained")),
+        tick(4.7) >> nothing,
+        tick(0.2) >> (abort(two), send_eof(second), abort(second), exchange_ended("drained")),
+    )
+
+
 def test_a_reload_leaves_what_is_in_flight_and_its_connections_alone() -> None:
     client, server = Handle("client"), Handle("server")
     before = config()
