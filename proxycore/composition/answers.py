@@ -50,6 +50,8 @@ def outcome_of(failure: Failure) -> Outcome:
 def rejection(exchange: Exchange, reject: Reject) -> Respond:
     """A page, or problem+json where the client prefers that, with the fields that `reject` adds."""
     answer = _error(exchange, reject.status, reject.reason)
+    if b"allow" in reject.headers:
+        answer.head.headers.remove(b"allow")
     answer.head.headers.fields += reject.headers.fields
     return answer
 

@@ -492,6 +492,8 @@ class Exchange:
         """A 1xx: passed on (RFC 9110 section 15.2), but a 100 that the client has had from us."""
         if self.state == "awaiting" and not (head.status == 100 and self._sent_continue):
             self._sent_continue = self._sent_continue or head.status == 100
+            if self.route.response_edits is not None:
+                self.route.response_edits.hide(head.headers)
             self.downstream.send_interim(head)
 
     def response_head(self, head: ResponseHead) -> None:

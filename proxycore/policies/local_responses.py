@@ -14,13 +14,16 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 
 from proxycore.config.model import HeaderEdits, Respond, Route
 from proxycore.policies.rewriting import HeaderChanges, Redirection
 from proxycore.policies.variables import Scope
 from proxycore.words.messages import ABSENT, Field, Headers, ResponseHead
+
+SERVED = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+"""What a 405 allows where nothing is known of the resource: CONNECT and TRACE are served nowhere."""
 
 _PROBLEM = b"application/problem+json"
 _PLAIN = b"text/plain"
@@ -50,15 +53,15 @@ def local_response(
     error_pages: Mapping[int, bytes] | None = None,
     request_id: str = "",
     retry_after: float | None = None,
-    allow: Iterable[str] = (),
+    allow: Sequence[str] = (),
     proxy_status: bytes | None = None,
 ) -> tuple[ResponseHead, bytes]:
     """An error of our own, with its body.
 
     `reason` is a sentence for the client. `accept` is the request's Accept, its lines joined by commas;
     `error_pages` are HTML documents by status. `retry_after` are the seconds of Retry-After (429, 503),
-    `allow` the methods of Allow, which a 405 must have (RFC 9110 section 15.5.6), `proxy_status` what the
-    function of that name gave.
+    `allow` the methods of Allow, which a 405 must have (RFC 9110 section 15.5.6): `SERVED` where none are given.
+    `proxy_status` is what the function of that name gave.
     """
     page = error_pages.get(status) if error_pages else None
     if accept and prefers_json(accept, over=_PLAIN if page is None else _PAGE):
@@ -70,8 +73,8 @@ def local_response(
     fields: list[Field] = [(b"content-type", media_type), (b"cache-control", b"no-store")]
     if retry_after is not None:
         fields.append((b"retry-after", b"%d" % max(0, math.ceil(retry_after))))
-    methods = ", ".join(allow)
-    if methods or status == 405:
+    methods = ", ".join(allow or (SERVED if status == 405 else ()))
+    if methods:
         fields.append((b"allow", methods.encode()))
     if proxy_status is not None:
         fields.append((b"proxy-status", proxy_status))

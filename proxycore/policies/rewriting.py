@@ -155,10 +155,14 @@ class HeaderChanges:
 
     def apply(self, headers: Headers, scope: Scope) -> None:
         """Change `headers` in place."""
+        self.hide(headers)
+        headers.fields += self._rendered(scope) if self._constants is None else self._constants
+
+    def hide(self, headers: Headers) -> None:
+        """Only take away what goes, from an interim response: what comes belongs to the final one."""
         gone = self._gone
         if gone:
             headers.fields[:] = [field for field in headers.fields if field[0] not in gone]
-        headers.fields += self._rendered(scope) if self._constants is None else self._constants
 
     def _rendered(self, scope: Scope) -> Iterable[Field]:
         for name, template in self._coming:

@@ -79,7 +79,7 @@ def test_retry_after_is_rounded_up(seconds: float, field: bytes) -> None:
 
 def test_a_405_always_says_what_is_allowed() -> None:
     assert local_response(405, "", allow=["GET", "HEAD"])[0].headers.get(b"allow") == b"GET, HEAD"
-    assert local_response(405, "")[0].headers.get(b"allow") == b""
+    assert local_response(405, "")[0].headers.get(b"allow") == b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
     assert b"allow" not in local_response(404, "")[0].headers
 
 

@@ -376,7 +376,13 @@ def read_response(head: bytes, codec: Codec, limits: HeadLimits, method: bytes) 
     response.length = length = _declared(special, version)
     options = _options(special, headers)
     response.persistent = b"close" not in options and (version == b"1.1" or b"keep-alive" in options)
-    response.upgrade = _accepted(special, options, version) if status == 101 else None
+    response.upgrade = None
+    if status == 101:
+        response.upgrade = _accepted(special, options, version)
+    elif status == 426 and b"upgrade" in options:
+        # RFC 9110 section 15.5.22: without the protocols that it wants, the answer says nothing.
+        wanted = (member.strip(b" \t") for member in special.get(fields.UPGRADE, b"").split(b","))
+        response.upgrade = b", ".join(member for member in wanted if member) or None
     until_close = False
     if status < 200 or status == 204:
         # RFC 9112 section 6.1 and RFC 9110 section 8.6 forbid both here. A zero is harmless, and common with 204.

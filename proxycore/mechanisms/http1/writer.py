@@ -154,7 +154,7 @@ def response_head(
         if status == 101 and head.upgrade:
             start = b"%b\r\nconnection: upgrade\r\nupgrade: %b" % (start, _protocol(head.upgrade))
     elif status == 426 and head.upgrade:
-        upgrade = _protocol(head.upgrade)
+        upgrade = b", ".join(map(_protocol, head.upgrade.split(b", ")))
         start = b"%b\r\nconnection: upgrade%b\r\nupgrade: %b" % (start, b"" if persistent else b", close", upgrade)
     elif not persistent:
         start += b"\r\nconnection: close"
