@@ -66,6 +66,7 @@ class Core:
     ) -> None:
         self._engine = engine = Engine(now=now, wall=wall, seed=seed, entropy=entropy, watch=watch)
         engine.fetch = partial(own_requests.begin, engine)
+        engine.repeat = partial(own_requests.repeat, engine)
         self._filters = tuple(filters)
         self._own_filters = OwnFilters(entropy)
         self._upstreams: dict[str, UpstreamState] = {}

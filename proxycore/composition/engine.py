@@ -20,7 +20,7 @@ from proxycore.words.notices import Fault, Kind, Notice
 if TYPE_CHECKING:
     from proxycore.composition.clients import ClientConnection
     from proxycore.composition.exchange import Exchange
-    from proxycore.composition.own_requests import Consumer, OwnRequest
+    from proxycore.composition.own_requests import Consumer, OwnRequest, Repetition
     from proxycore.composition.plan import Plan
     from proxycore.composition.wire import Wire
     from proxycore.words.messages import RequestHead
@@ -95,6 +95,7 @@ class Engine:
         "own_exchange_count",
         "plan",
         "random",
+        "repeat",
         "request_id_prefix",
         "sends",
         "stale_facts",
@@ -105,6 +106,7 @@ class Engine:
 
     plan: Plan
     fetch: Fetcher
+    repeat: Callable[[Exchange, Consumer], tuple[OwnRequest, Repetition]]
 
     def __init__(
         self, *, now: float, wall: float, seed: int, entropy: Callable[[int], bytes], watch: Collection[Kind]

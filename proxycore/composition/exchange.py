@@ -50,7 +50,7 @@ from proxycore.words.messages import UNKNOWN, Field, Headers, RequestHead, Respo
 if TYPE_CHECKING:
     from proxycore.composition.engine import Engine
     from proxycore.composition.filters import Filter
-    from proxycore.composition.own_requests import Consumer, OwnRequest
+    from proxycore.composition.own_requests import Consumer, OwnRequest, Repetition
     from proxycore.composition.plan import Plan, RoutePlan
     from proxycore.composition.sides import DownstreamSide, UpstreamSide
     from proxycore.composition.upstreams import ServerState
@@ -212,6 +212,10 @@ class Exchange:
         `consumer` is told what comes of it. See `own_requests.begin`; to wait for it, a filter answers with `Fetch`.
         """
         return self._engine.fetch(self.plan, upstream, request, consumer, content=content, seconds=seconds)
+
+    def repeat(self, consumer: Consumer) -> tuple[OwnRequest, Repetition]:
+        """This request, which has no content, once more, for ourselves: `ask` it, or let it be. See `own_requests`."""
+        return self._engine.repeat(self, consumer)
 
     # ---- from a request to a lease
 

@@ -3,7 +3,8 @@
 A filter asks an upstream before it lets a request pass, or renews what it has stored while nobody waits for it. Each
 such request is an exchange like any other, with the same pool, queue, retries, deadlines, causes and ledger. But it
 has no route, and no filters run: so none leads to another, and it is sent just as it was given. Nothing is answered
-in a server's place, and no `ExchangeEnded` tells of it: whoever began it is told, as `Consumer`.
+in a server's place, and no `ExchangeEnded` tells of it: whoever began it is told, as `Consumer`. A `Repetition` alone
+has a route and filters: those of the request that it repeats.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class OwnRequest:
 
     __slots__ = ("_consumer", "exchange", "hsts", "listener", "outlet", "peer")
 
-    exchange: OwnExchange
+    exchange: OwnExchange | Repetition
 
     def __init__(self, consumer: Consumer) -> None:
         self._consumer = consumer
@@ -139,6 +140,48 @@ class OwnExchange(Exchange):
     def _answer(self, answer: Respond, outcome: Outcome) -> None:
         """Nobody waits for an answer in the server's place."""
         self.end(outcome, complete=False)
+
+
+class Repetition(Exchange):
+    """A client's request without content once more, for ourselves: along its route, past the filters that it has.
+
+    Nobody is let in or limited by it, so the phases before `on_upstream_request` are left out.
+    """
+
+    __slots__ = ()
+
+    is_own = True
+
+    def __init__(self, engine: Engine, downstream: OwnRequest, original: Exchange) -> None:
+        asked = original.request
+        request = RequestHead(asked.method, asked.target, asked.authority, asked.headers.copy(), version=asked.version)
+        super().__init__(engine, downstream, request, original.plan)
+        engine.own_exchange_count += 1
+        downstream.exchange = self
+        request.scheme = asked.scheme
+        self.trace = None
+        self.client = original.client
+        self.path = original.path
+        self.route = original.route
+        self.timeouts = original.timeouts
+        self.upstream = original.upstream
+
+    def ask(self) -> None:
+        """Send it. It may have ended when this returns."""
+        if self.timeouts.exchange != inf:
+            self._clock = Timer(self._engine.timers, self._expired)
+            self._clock.set(self.began + self.timeouts.exchange)
+        self._dispatch()
+
+    def _answer(self, answer: Respond, outcome: Outcome) -> None:
+        """Nobody waits for an answer in the server's place."""
+        self.end(outcome, complete=False)
+
+
+def repeat(engine: Engine, original: Exchange, consumer: Consumer) -> tuple[OwnRequest, Repetition]:
+    """The request of `original` once more, ready to `ask`."""
+    own = OwnRequest(consumer)
+    return own, Repetition(engine, own, original)
 
 
 def begin(

@@ -5,6 +5,8 @@ is asked, and `Lookup` remembers what for: nothing is stored, or what is has to 
 a key leads a `Flight`, and others wait for it (at most `lock_timeout`), until its head is here: then they take its
 content as it comes. After an answer that was for the leader alone each asks for itself.
 
+What may serve stale while it is renewed does, and the same request goes out once more behind the client's back.
+
 The request goes out (`on_upstream_request`) without what would change the answer behind the key's back, and with
 our conditions where something is validated. The answer (`on_content`) is a 304 that renews what is stored, a failure
 that a stale response covers for, or another response, which is stored as its content passes (`on_response_data`) if
@@ -19,6 +21,7 @@ from functools import partial
 
 from proxycore.composition.exchange import Exchange
 from proxycore.composition.filters import Filter, Reject, Respond, Verdict, Wait
+from proxycore.composition.own_requests import OwnRequest
 from proxycore.config import RouteCache
 from proxycore.filters.filling import Fill, FillReader, Flight, SharedCache, response_of
 from proxycore.policies.caching.cache_status import Forwarded, collapsed_status, forwarded_status, hit_status
@@ -123,7 +126,7 @@ class CacheFilter(Filter):
         stored = self._store.find(lookup.key, self._selecting(exchange.request))
         if stored is not None:
             use = use_of(stored.freshness, stored.age(exchange.now), lookup.asked)
-            if use == "serve" or (use == "serve-and-renew" and lookup.key in self._shared.flights):
+            if use == "serve" or (use == "serve-and-renew" and self._renew_behind(exchange, lookup.key, stored)):
                 self._tell(exchange, "hit", stored)
                 return self._answer(exchange, stored)
             lookup.stored = stored
@@ -134,6 +137,21 @@ class CacheFilter(Filter):
         if b"only-if-cached" in lookup.asked:
             return _NOT_STORED
         return self._lead_or_wait(exchange, lookup)
+
+    def _renew_behind(self, exchange: Exchange, key: bytes, stored: StoredResponse) -> bool:
+        """Ask the origin while nobody waits for it. False: not with the credentials of this client."""
+        if exchange.user or b"authorization" in exchange.request.headers:
+            return False
+        if key not in self._shared.flights:
+            lookup = Lookup(key, NO_DIRECTIVES, "stale", exchange.now)
+            lookup.stored = stored
+            lookup.flight = self._shared.flights[key] = Flight()
+            renewal = _Renewal(lookup)
+            renewal.own, repetition = exchange.repeat(renewal)
+            repetition.request.method = b"GET"
+            self._lookups[repetition.id] = lookup
+            repetition.ask()
+        return True
 
     def _selecting(self, request: RequestHead) -> RequestHead:
         """The request by which a variant is selected: of what it accepts, the coding that we would choose counts."""
@@ -297,12 +315,13 @@ class CacheFilter(Filter):
             return refusal
         if head.length > self._store.object_max:
             return "size"
-        if b"date" not in headers:
-            # RFC 9110 section 6.6.1: who keeps a response notes when it came.
-            headers.add(b"date", exchange.plan.http_date(wall))
         names = vary_names(headers)
         assert names is not None
         delay = exchange.attempts.first_byte if exchange.attempts is not None else None
+        age, made = initial_age(headers, delay=delay or 0.0, wall=wall), made_at(headers, wall)
+        if b"date" not in headers:
+            # RFC 9110 section 6.6.1: who keeps a response notes when it came.
+            headers.add(b"date", exchange.plan.http_date(wall))
         response = StoredResponse(
             lookup.key,
             url_of(request),
@@ -311,8 +330,8 @@ class CacheFilter(Filter):
             b"",
             freshness,
             received_at=exchange.now,
-            initial_age=initial_age(headers, delay=delay or 0.0, wall=wall),
-            made_at=made_at(headers, wall),
+            initial_age=age,
+            made_at=made,
             tags=tags_of(headers),
         )
         lookup.fill = Fill(self._store, response, head.length)
@@ -448,6 +467,27 @@ class CacheFilter(Filter):
     def _head_of(exchange: Exchange, stored: StoredResponse) -> ResponseHead:
         """The head of the whole response, with its age and that it was a hit."""
         return response_of(stored, stored.headers_at(int(stored.age(exchange.now)), _hit))
+
+
+class _Renewal:
+    """The consumer of what renews a response: the filter takes it in, and what it doesn't take needn't come."""
+
+    __slots__ = ("_lookup", "own")
+
+    own: OwnRequest
+
+    def __init__(self, lookup: Lookup) -> None:
+        self._lookup = lookup
+
+    def head(self, head: ResponseHead) -> None:
+        """It is stored by now, or is being stored, or won't be."""
+
+    def data(self, data: bytes) -> None:
+        if self._lookup.fill is None and self.own.exchange.state == "responding":
+            self.own.cancel()
+
+    def ended(self, outcome: Outcome) -> None:
+        """The filter is told, too."""
 
 
 def _hit(ttl: float) -> bytes:

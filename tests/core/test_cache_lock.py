@@ -231,3 +231,53 @@ def test_many_who_find_it_stale_ask_once(world: World) -> None:
     assert len(world.servers) <= servers + 1
     world.send(b'HTTP/1.1 304 Not Modified\r\nETag: "1"\r\nCache-Control: max-age=60\r\n\r\n')
     assert [world.content(client) for client in clients] == [b"0123456789"] * 4
+
+
+SWR = FRESH.replace(b"max-age=60", b'max-age=60, stale-while-revalidate=30\r\nETag: "1"')
+
+
+def test_a_stale_response_serves_while_it_is_renewed_once(world: World) -> None:
+    world.ask()
+    world.send(SWR + b"0123456789")
+    world.wait(61)
+    clients = [world.ask() for _ in range(3)]
+    assert [world.content(client) for client in clients] == [b"0123456789"] * 3
+    assert b"age: 61\r\n" in world.got[clients[0]]
+    assert len(world.shared.flights) == 1
+    world.send(b'HTTP/1.1 304 Not Modified\r\nETag: "1"\r\nCache-Control: max-age=60\r\n\r\n')
+    assert b"age: 0\r\n" in world.got[world.ask()]
+
+
+def test_what_renews_a_response_may_be_a_new_one(world: World) -> None:
+    world.ask()
+    world.send(SWR + b"0123456789")
+    world.wait(61)
+    world.ask()
+    world.send(SWR + b"abcde")
+    assert world.content(world.ask()) == b"0123456789"
+    world.send(b"fghij")
+    assert world.content(world.ask()) == b"abcdefghij"
+
+
+@pytest.mark.parametrize("how", ["lost", "not stored"])
+def test_a_renewal_that_fails_leaves_what_is_stored_until_its_time_is_over(world: World, how: str) -> None:
+    world.ask()
+    world.send(SWR + b"0123456789")
+    world.wait(61)
+    assert world.content(world.ask()) == b"0123456789"
+    if how == "lost":
+        while world.shared.flights:
+            world.lose(world.servers[-1])
+            world.wait(1)
+        assert world.content(world.ask()) == b"0123456789"
+        while world.shared.flights:
+            world.lose(world.servers[-1])
+            world.wait(1)
+    else:
+        world.send(b"HTTP/1.1 200 OK\r\nCache-Control: no-store\r\nContent-Length: 100000\r\n\r\nx")
+        assert world.servers[-1] in world.ended
+        assert len(world.shared.store) == 0
+    world.wait(40)
+    asking = world.ask()
+    assert world.content(asking) == b""
+    world.lose(asking)
