@@ -33,6 +33,10 @@ class ClientConnection(Endpoint, Protocol):
         """Whether `drain` was asked of it."""
 
     @property
+    def open_streams(self) -> int:
+        """For the ledger: streams of HTTP/2."""
+
+    @property
     def is_idle(self) -> bool:
         """Whether nothing is under way, so that only a clock ends it."""
 
@@ -100,6 +104,10 @@ class FirstBytes:
 
     def connection_lost(self, error: str | None) -> None:
         self._speaker().connection_lost(error)
+
+    @property
+    def open_streams(self) -> int:
+        return 0
 
     @property
     def is_idle(self) -> bool:

@@ -511,6 +511,10 @@ class DownstreamConnection:
         return self._exchange is not None
 
     @property
+    def open_streams(self) -> int:
+        return 0
+
+    @property
     def is_idle(self) -> bool:
         return self.state == "idle" and not self.wire.is_gated
 

@@ -472,6 +472,10 @@ class Http2Connection:
             self._turn.clear()
 
     @property
+    def open_streams(self) -> int:
+        return len(self._streams)
+
+    @property
     def is_idle(self) -> bool:
         return self.state == "open" and not self._streams and not self.wire.is_gated
 

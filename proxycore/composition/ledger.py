@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 class Ledger:
     """Counts of what belongs to connections and exchanges. All zero when all of them have ended.
 
-    `buffered` is bytes kept in the core: read and not yet taken, or kept for another try. Bytes
-    that wait in the driver are not the core's.
+    `streams` are those of HTTP/2. `buffered` is bytes kept in the core: read and not yet taken, or kept for
+    another try. Bytes that wait in the driver are not the core's.
     """
 
     downstreams: int = 0
+    streams: int = 0
     upstreams: int = 0
     exchanges: int = 0
     leases: int = 0
@@ -47,6 +48,7 @@ def count(engine: Engine, upstreams: Iterable[UpstreamState], *, own_timers: int
     exchanges = engine.exchanges.values()
     return Ledger(
         downstreams=len(downstreams),
+        streams=sum(d.open_streams for d in downstreams),
         upstreams=len(endpoints) - len(downstreams),
         exchanges=len(exchanges),
         leases=sum(server.active for upstream in groups for server in upstream.servers),
