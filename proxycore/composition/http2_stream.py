@@ -316,6 +316,12 @@ class Http2Stream:
             self._send_clock.set(self._engine.now + self._engine.plan.timeouts.send)
 
     def _send_expired(self) -> None:
+        """No window has opened. It counts from when the client took the last of what was sent to it, on any stream."""
+        wire, now = self._connection.wire, self._engine.now
+        taken = now if wire.is_waiting else wire.emptied_at
+        due = taken + self._engine.plan.timeouts.send
+        if due > now and self._send_clock is not None:
+            return self._send_clock.set(due)
         self.send_timed_out()
         if self.state != "closed":
             self._connection.reset(self, frames.CANCEL)

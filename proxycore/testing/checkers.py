@@ -430,12 +430,14 @@ def all_checkers(core: Core) -> list[Checker]:
     config = core.config
     timeouts, limits = config.timeouts, config.limits
     clocks = [timeouts.send, timeouts.response_head, timeouts.response_body, timeouts.request_body, timeouts.tunnel]
+    # Until it has read what our windows are, a client of HTTP/2 may send as much as RFC 9113 section 6.9.2 says.
+    on_its_way = 65_535 if any(listener.protocols != ("http/1.1",) for listener in config.listeners) else 0
     kept = max((upstream.retries.replay_body for upstream in config.upstreams.values()), default=0)
     return [
         Handles(),
         Gates(patience=4 * sum(clock for clock in clocks if clock != inf) + 60.0),
         Deadlines(core),
-        Backlogs(core, limits.buffer, slack=128 * 1024, kept=kept),
+        Backlogs(core, limits.buffer + on_its_way, slack=128 * 1024, kept=kept),
         Books(core),
         Ledgers(core),
         Faults(),

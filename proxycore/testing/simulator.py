@@ -57,10 +57,10 @@ WALL = 1_800_000_000.0
 class SimulationFailed(AssertionError):
     """A rule was broken. `seed` has the run again, `checker` names who noticed."""
 
-    def __init__(self, seed: int, violation: Violation, story: str) -> None:
+    def __init__(self, seed: int, violation: Violation, story: str, options: str = "") -> None:
         super().__init__(
             f"seed {seed}: {violation}\n\n{story}\n\nHave it again: "
-            f'python -c "from proxycore.testing import simulate; simulate({seed})"'
+            f'python -c "from proxycore.testing import simulate; simulate({seed}{options})"'
         )
         self.seed = seed
         self.checker = violation.checker
@@ -181,7 +181,8 @@ class Simulation:
     """One run. `simulate` is the usual way to have it; a test may also take it in steps.
 
     `config` is drawn where none is given, and so are the `features` (of `traffic.FEATURES`) and the
-    `targets` of requests, by the routes. `exchanges` is about how many there are. `watch` gives checkers of
+    `targets` of requests, by the routes. `exchanges` is about how many there are. With `http2` most clients
+    speak it, and listeners that don't are made to (that needs the extra `h2`). `watch` gives checkers of
     your own; `core` makes what is driven, such as a `Recorder`.
     """
 
@@ -194,6 +195,7 @@ class Simulation:
         features: Iterable[str] | None = None,
         filters: Sequence[Filter] = (),
         exchanges: int = 150,
+        http2: bool = False,
         with_digest: bool = False,
         watch: Callable[[Core], Sequence[Checker]] = lambda core: (),
         core: Callable[..., Any] = Core,
@@ -205,6 +207,14 @@ class Simulation:
         self._chosen = chosen
         self.random = random
         self.config = config or default_config(random)
+        self._client = Client
+        self._options = ", http2=True" if http2 else ""
+        if http2:
+            from proxycore.testing.stream_client import StreamClient
+
+            self._client = StreamClient
+            both = [replace(listener, protocols=("http/1.1", "h2c")) for listener in self.config.listeners]
+            self.config = replace(self.config, listeners=both)
         self.exchanges = exchanges
         self.core: Core = core(
             self.config,
@@ -278,10 +288,10 @@ class Simulation:
             self.liveness()
             self.drain()
         except Violation as violation:
-            raise SimulationFailed(self.seed, violation, self.story(violation)) from violation
+            raise SimulationFailed(self.seed, violation, self.story(violation), self._options) from violation
         except Exception as error:
             fault = Violation("exceptions", f"{type(error).__name__}: {error}")
-            raise SimulationFailed(self.seed, fault, self.story(fault)) from error
+            raise SimulationFailed(self.seed, fault, self.story(fault), self._options) from error
         ended = self.endings.ended.values()
         return Report(
             self.seed,
@@ -338,7 +348,10 @@ class Simulation:
         listener, scenes = playwright.play(length, calm=calm)
         depth = random.randint(2, 6) if playwright.has("pipelining", 0.5) else 1
         patience = random.choice((0.0, 0.5, 60.0))
-        client = Client(self.stage, scenes, depth=depth, patience=patience)
+        if self._client is not Client and random.random() < 0.8:
+            client = self._client(self.stage, scenes, depth=random.choice((2, 5, 50)), patience=patience)
+        else:
+            client = Client(self.stage, scenes, depth=depth, patience=patience)
         link = self.network.connect(listener, client)
         if playwright.has("slow_readers", 0.2):
             link.read_rate = (

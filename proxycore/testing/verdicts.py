@@ -136,7 +136,7 @@ class Verdicts(Checker):
             self._judge_tries(scene)
             if not is_closed:
                 self._judge_answer(scene)
-            is_closed = is_closed or self._closes(scene)
+            is_closed = is_closed or (not client.carries_many and self._closes(scene))
 
     def _was_seen(self, scene: Scene) -> bool:
         """Whether the core took it up, and did not cut it at the drain's deadline."""

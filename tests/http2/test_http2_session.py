@@ -127,6 +127,16 @@ def test_a_client_that_has_not_read_our_settings_has_the_default_window() -> Non
     assert kinds(pair.send(OPENING, head(1, POST, ends=False), *sent))[-1] is DataReceived
 
 
+def test_a_stream_that_began_before_our_settings_were_read_goes_on() -> None:
+    pair = Pair(opened=False, window=1_000)
+    pair.send(OPENING, head(1, POST, ends=False), data(1, b"x" * 4_000))
+    pair.session.credit(1, 4_000)
+    pair.got()
+    pair.send(SETTINGS_ACK)
+    [update] = pair.got()
+    assert (update.kind, update.stream, int.from_bytes(update.payload, "big")) == (frames.WINDOW_UPDATE, 1, 4_000)
+
+
 def test_nothing_is_sent_beyond_the_windows() -> None:
     pair = Pair()
     pair.send(frames.settings({frames.SETTING_WINDOW: 10}), head(1))

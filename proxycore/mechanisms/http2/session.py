@@ -35,7 +35,7 @@ from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.events import DataReceived as H2Data
 from h2.events import Event as H2Event
-from h2.events import RemoteSettingsChanged, RequestReceived, TrailersReceived, WindowUpdated
+from h2.events import RemoteSettingsChanged, RequestReceived, SettingsAcknowledged, TrailersReceived, WindowUpdated
 from h2.events import StreamReset as H2Reset
 from h2.exceptions import DenialOfServiceError, ProtocolError
 from h2.settings import SettingCodes, Settings
@@ -65,11 +65,15 @@ from proxycore.words.messages import Field
 
 IDLE_WORK = 1_000
 """Frames that bring nothing (PING, SETTINGS, WINDOW_UPDATE, empty DATA ...), at once; `IDLE_WORK_PER_SECOND` more
-come back with time, `WORK_PER_REQUEST` with each request, and one with each `WORK_BYTES` of content either way, so
-that no window update or ping of an honest peer is ever one too many."""
+come back with time, `WORK_PER_REQUEST` with each request, `WORK_PER_FRAME` with each frame of content that we send,
+and one with each `WORK_BYTES` of content either way: no window update or ping of an honest peer is one too many."""
+
+IDLE_WORK_MOST = 10_000
+"""As many may come together so: what is sent now is acknowledged a round trip later."""
 
 IDLE_WORK_PER_SECOND = 100
 WORK_PER_REQUEST = 10
+WORK_PER_FRAME = 4
 WORK_BYTES = 1024
 
 CONTINUATIONS = 32
@@ -211,7 +215,7 @@ class Session:
         self._output: list[bytes] = []
         self._expected: dict[int, int] = {}  # open requests, and the content that is due; -1 where none was declared
         self._we_reset: dict[int, None] = {}
-        self._idle_work = Budget(IDLE_WORK, IDLE_WORK_PER_SECOND, now)
+        self._idle_work = Budget(IDLE_WORK, IDLE_WORK_PER_SECOND, now, most=IDLE_WORK_MOST)
         self._resets = Budget(limits.resets, limits.resets_per_second, now)
         self._has_sent_block = False
         self._is_over = False
@@ -502,6 +506,11 @@ class Session:
     def _settings_came(self, event: RemoteSettingsChanged) -> None:
         self._events.append(WindowOpened(0))
 
+    def _settings_heard(self, event: SettingsAcknowledged) -> None:
+        """Streams that began before may have windows that are shut now: h2 looks at them only when asked."""
+        for stream in self._expected:
+            self.credit(stream, 0)
+
     # ---- bounds and ends
 
     def _spend_work(self) -> None:
@@ -552,7 +561,7 @@ class Session:
 
     def send_data(self, stream: int, data: bytes, *, is_last: bool) -> None:
         """Send at most `room` bytes; `is_last` ends the stream with them."""
-        self._idle_work.earn(len(data) / WORK_BYTES)
+        self._idle_work.earn(WORK_PER_FRAME + len(data) / WORK_BYTES)
         self._h2.send_data(stream, data, end_stream=is_last)
         self._sent(stream, is_last)
 
@@ -620,5 +629,6 @@ _FOLLOWERS: dict[type[H2Event], Callable[[Session, Any], None]] = {
     H2Reset: Session._reset_came,
     WindowUpdated: Session._window_opened,
     RemoteSettingsChanged: Session._settings_came,
+    SettingsAcknowledged: Session._settings_heard,
 }
 """What is done with the events of h2 that mean something here; `StreamEnded` comes with the one before it."""
