@@ -93,12 +93,12 @@ class _Loader(SourceFileLoader):
         return compile(self._mutant.patched(), str(self._mutant.path), "exec")
 
 
-def first_catch(mutant: Mutant, seeds: Sequence[int]) -> tuple[int, str, str] | None:
+def first_catch(mutant: Mutant, seeds: Sequence[int], **options: bool) -> tuple[int, str, str] | None:
     """The first of these seeds that catches it, the checker that did, and what it said; None if none does."""
     with Mutated(mutant) as simulator:
         for seed in seeds:
             try:
-                simulator.simulate(seed)
+                simulator.simulate(seed, **options)
             except simulator.SimulationFailed as failure:
                 return seed, failure.checker, str(failure).partition("\n\n")[0]
     return None
