@@ -279,6 +279,10 @@ class TlsDownstream:
             self.wire.abort()
 
     @property
+    def open_streams(self) -> int:
+        return 0 if self._inner is None else self._inner.open_streams
+
+    @property
     def is_idle(self) -> bool:
         return self._inner is not None and self._inner.is_idle
 
