@@ -28,7 +28,7 @@ access = "off"
 [[listeners]]
 name = "bench"
 bind = "127.0.0.1:{port}"
-
+{tls}
 [upstreams.origin]
 servers = [{{ url = "http://127.0.0.1:{upstream_port}" }}]
 idle_connections = 256
@@ -42,6 +42,11 @@ upstream = "origin"
 {use_cache}
 """
 
+TLS = """
+[listeners.tls]
+certificates = {{ certificate = "{certificate}", key = "{key}" }}
+"""
+
 
 def configuration(run: Run, codec: str) -> str:
     cached = run.mode == "cache"
@@ -49,6 +54,7 @@ def configuration(run: Run, codec: str) -> str:
         codec=codec,
         port=run.port,
         upstream_port=run.upstream_port,
+        tls=TLS.format(certificate=run.certificate.certificate, key=run.certificate.key) if run.tls else "",
         cache='[caches.main]\nsize = "16MiB"\n' if cached else "",
         use_cache='cache = { store = "main" }' if cached else "",
     )
@@ -76,7 +82,7 @@ def peers_of(checkout: Path, suffix: str = "") -> list[Peer]:
             name=name + suffix,
             kind="proxycore",
             install="make .venv/.installed-test",
-            features=frozenset({"http", "ws", "cache"}),
+            features=frozenset({"http", "tls", "h2", "ws", "cache"}),
             programs=(str(python),),
             version_argv=("git", "-C", str(checkout), "describe", "--always", "--dirty"),
             command=serve(python, binding, codec),
