@@ -10,7 +10,11 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.frames import Close
+from websockets.sync.client import ClientConnection, connect
 
+from tests.conformance.echoes import websocket_echo
 from tests.examples.started import ENVIRONMENT, ROOT, ask, example
 
 ANYWHERE = "127.0.0.1:0"
@@ -84,6 +88,24 @@ def test_forward_auth(origins: dict[str, str]) -> None:
         assert ask(served["gone"].url(), authorization="Bearer x")[0] == 503
         for program in served.values():
             program.stop()
+
+
+def test_message_pace() -> None:
+    def paste(socket: ClientConnection) -> None:
+        for _ in range(100):
+            socket.send("pasted")
+            socket.recv(timeout=10)
+
+    with websocket_echo() as origin, example("message_pace", ANYWHERE, origin, "3") as program:
+        with connect(program.url().replace("http:", "ws:")) as socket:
+            for _ in range(3):
+                socket.send("typed")
+                assert socket.recv(timeout=10) == "typed"
+            with pytest.raises(ConnectionClosed) as closed:
+                paste(socket)
+            assert closed.value.rcvd == Close(1008, "too fast")
+        program.wait_for("messages in, .* refused")
+        program.stop()
 
 
 def test_tested() -> None:
