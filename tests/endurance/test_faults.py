@@ -85,24 +85,46 @@ def origins() -> Iterator[list[OriginProgram]]:
         yield [stack.enter_context(OriginProgram()) for _ in range(3)]
 
 
-def test_an_origin_is_killed_and_comes_back(
-    folder: Path, origins: list[OriginProgram], binding: str, is_long: bool, tell: Tell
-) -> None:
-    file = write_config(folder, *(origin.url for origin in origins))
+CHECKED = 'health_check = { path = "/health", interval = "1s", timeout = "1s", rise = 1, fall = 1 }\n'
+
+
+def share_after_a_kill(file: str, origins: list[OriginProgram], binding: str, out: float, tell: Tell) -> float:
+    """Kill an origin under steady load, start it again `out` seconds later, and look at its share once it is back."""
     with ProxyProgram(file, binding) as proxy, Load(proxy.port, with_posts=False) as load:
         time.sleep(0.3)
         assert len(load.servers) == 3
         origins[0].kill()
-        time.sleep(10 if is_long else 0.7)
+        time.sleep(0.1)
+        load.servers.clear()
+        time.sleep(out)
+        assert len(load.servers) == 2
         origins[0].start()
         load.servers.clear()
         came_back = time.monotonic()
-        assert soon(lambda: len(load.servers) == 3, 15)
+        assert soon(lambda: len(load.servers) == 3, 5)
         tell(f"back after {time.monotonic() - came_back:.2f} s")
-        time.sleep(0.3)
+        load.servers.clear()
+        time.sleep(0.5)
+        share = min(load.servers.values()) / load.servers.total()
     tell(load)
     assert load.wrong == []
     assert max(load.waits) < 0.5
+    return share
+
+
+def test_an_origin_is_killed_and_comes_back(
+    folder: Path, origins: list[OriginProgram], binding: str, is_long: bool, tell: Tell
+) -> None:
+    """An origin died of OOM, under steady load: no GET fails, it is out at once, and soon takes its share again."""
+    file = write_config(folder, *(origin.url for origin in origins), upstream=CHECKED)
+    assert 0.2 <= share_after_a_kill(file, origins, binding, 10 if is_long else 0.6, tell) <= 0.4
+
+
+def test_an_origin_that_comes_back_starts_slowly(
+    folder: Path, origins: list[OriginProgram], main_binding: str, tell: Tell
+) -> None:
+    file = write_config(folder, *(origin.url for origin in origins), upstream=f'{CHECKED}slow_start = "2s"')
+    assert share_after_a_kill(file, origins, main_binding, 0.3, tell) <= 0.2
 
 
 # ---- reloads and drains
