@@ -159,7 +159,7 @@ def warmth(elapsed: float, slow_start: float) -> float:
     """What share of its weight a server takes `elapsed` seconds after it came back, from a tenth in tenths to 1.0."""
     if elapsed >= slow_start:
         return 1.0
-    return (1 + int(WARM_UP_STEPS * elapsed / slow_start)) / WARM_UP_STEPS
+    return min(1.0, (1 + int(WARM_UP_STEPS * elapsed / slow_start)) / WARM_UP_STEPS)
 
 
 def next_warmer(now: float, since: float, slow_start: float) -> float:
@@ -167,4 +167,7 @@ def next_warmer(now: float, since: float, slow_start: float) -> float:
     elapsed = now - since
     if elapsed >= slow_start:
         return inf
-    return since + slow_start * (1 + int(WARM_UP_STEPS * elapsed / slow_start)) / WARM_UP_STEPS
+    step = 1 + int(WARM_UP_STEPS * elapsed / slow_start)
+    at = since + slow_start * step / WARM_UP_STEPS
+    # Rounding may bring it back to now: a timer that is set to that rings for ever.
+    return at if at > now else since + slow_start * (step + 1) / WARM_UP_STEPS

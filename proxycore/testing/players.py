@@ -36,12 +36,16 @@ _ECHOED = (b"x-echo", b"set-cookie")
 
 
 class Stage:
-    """What all players of one simulation share. `scenes` are found by their nonce; `idle` is `timeouts.idle`."""
+    """What all players of one simulation share. `scenes` are found by their nonce; `idle` is `timeouts.idle`.
+
+    `checks` are the answers to health checks, by their path.
+    """
 
     def __init__(self, network: Network, random: Random, idle: float) -> None:
         self.network = network
         self.idle = idle
         self.random = random
+        self.checks: dict[bytes, bytes] = {}
         self.scenes: dict[bytes, Scene] = {}
         self.clients: list[Client] = []
         self.origins: list[OriginHost] = []
@@ -457,6 +461,8 @@ class OriginConnection(Peer):
         stage = self.stage
         nonce = head.get(b"x-nonce")
         scene = stage.scenes.get(nonce or b"")
+        if scene is None and nonce is None and head.start[1] in stage.checks:
+            return self.link.send(stage.checks[head.start[1]])
         if scene is None:
             stage.violate(f"an origin got a request that nobody sent: {head!r}")
             return
@@ -502,8 +508,7 @@ class OriginConnection(Peer):
 
     def _end(self, end: End) -> None:
         scene, attempt = self._scene, self._try
-        assert scene is not None
-        if attempt is None:
+        if scene is None or attempt is None:
             return
         if not scene.upgrades and attempt.size != scene.size:
             self.stage.violate(f"an origin got {attempt.size} bytes that look whole: {scene}")

@@ -17,20 +17,35 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from math import inf
 from random import Random
 from typing import Any
 
 from proxycore.composition.filters import Filter
-from proxycore.config import Config, Limits, Listener, Retries, Route, Server, Timeouts, Upstream
+from proxycore.config import (
+    Config,
+    HealthCheck,
+    Limits,
+    Listener,
+    Outliers,
+    Retries,
+    Route,
+    Server,
+    Timeouts,
+    Upstream,
+)
 from proxycore.config.sections import options_of
 from proxycore.core import Core
 from proxycore.testing.checkers import Checker, Endings, Faults, Violation, all_checkers
 from proxycore.testing.network import Network, Weather
 from proxycore.testing.players import Client, OriginHost, Stage
+from proxycore.testing.server_checkers import Ejections, Servers, Storms
 from proxycore.testing.traffic import FEATURES, Playwright, Scene, Target
 from proxycore.testing.verdicts import Verdicts
+from proxycore.words.commands import CommandRefused, DisableServer, DrainServer, EnableServer, WeighServer
 from proxycore.words.effects import Effect
 from proxycore.words.ids import Address
 from proxycore.words.notices import ALL_KINDS, Notice
@@ -163,6 +178,67 @@ def default_config(random: Random) -> Config:
     )
 
 
+SERVER_TROUBLE = ("flapping", "half_out", "all_out", "kills", "operator")
+"""Features that are never drawn: trouble of servers, for a configuration that can tell which are well."""
+
+
+def servers_config(random: Random) -> Config:
+    """A configuration whose servers are checked, ejected, started slowly and retried, with any policy."""
+    retries = Retries(max=random.choice((1, 2)), statuses=random.choice(((), (503,))), budget=0.3)
+    balance: Any = random.choice(
+        ("round_robin", "least_connections", "random", "random_two", "least_time", "client_ip_hash", "uri_hash")
+    )
+    by_http = HealthCheck(path="/health", interval=1, timeout=3, rise=1, fall=1)
+    return replace(
+        default_config(random),
+        upstreams={
+            "api": Upstream(
+                balance=balance,
+                servers=[*(f"http://10.0.0.{number}:8080" for number in range(1, 5)),
+                         Server(url="http://10.0.0.9:8080", backup=True)],
+                idle_connections=random.choice((0, 0, 8)),
+                idle_timeout=random.choice((1, 8)),
+                retries=retries,
+                health_check=random.choice((None, HealthCheck(type="tcp"), by_http)),
+                outliers=Outliers(
+                    failures=random.choice((1, 3)), eject=1, eject_max=4, eject_share_max=random.choice((0.5, 1.0))
+                ),
+                slow_start=random.choice((0.0, 5.0)),
+            ),
+            "named": Upstream(
+                servers=[Server(url="http://origin.internal:9000", resolve="all")],
+                idle_connections=0,
+                retries=retries,
+                outliers=Outliers(eject=1, eject_max=4),
+            ),
+        },
+        routes=[
+            Route(match={"path": "/named/*"}, upstream="named"),
+            Route(match={"path": "/api/*"}, upstream="api"),
+        ],
+    )  # fmt: skip
+
+
+def troubled_servers(seed: int) -> dict[str, Any]:
+    """Options for a run in which servers have all kinds of trouble: `simulate(7, **troubled_servers(7))`."""
+    random = Random(seed)
+    others = ("content", "cut", "deaths", "silence", "idle_closes", "resets", "outages", "reload", "pipelining", "dns")
+    features = [feature for feature in (*others, *SERVER_TROUBLE) if random.random() < 0.5]
+    return {"config": servers_config(random), "features": features}
+
+
+def _answers_to_checks(config: Config) -> dict[bytes, bytes]:
+    """What a server that is well answers to its health checks, by path."""
+    answers = {}
+    for upstream in config.upstreams.values():
+        check = upstream.health_check
+        if check is not None:
+            body = (check.expect_body or "").encode()
+            head = f"HTTP/1.1 {check.expect[0].first} Checked\r\nContent-Length: {len(body)}\r\n\r\n"
+            answers[check.path.encode()] = head.encode() + body
+    return answers
+
+
 def targets_of(config: Config) -> list[Target]:
     """A target for each listener and route: the host and path that the route's match gives first."""
     found = []
@@ -228,7 +304,7 @@ class Simulation:
         self.script = Script(with_digest=with_digest)
         self.endings = Endings(self.core)
         self.checkers = [c for c in all_checkers(self.core) if not isinstance(c, Endings)]
-        self.checkers += [self.endings, *watch(self.core)]
+        self.checkers += [Servers(self.core), Ejections(self.core), Storms(self.core), self.endings, *watch(self.core)]
         self.network = Network(
             self.core,
             random=random,
@@ -246,6 +322,7 @@ class Simulation:
         clocks = (getattr(self.config.timeouts, option.attribute) for option in options_of(type(self.config.timeouts)))
         self._patience = PATIENCE + sum(clock for clock in clocks if clock != inf)
         self._faults = [c for c in self.checkers if isinstance(c, Faults)]
+        self.stage.checks = _answers_to_checks(self.config)
         self._build_origins()
         self.network.listen([listener.name for listener in self.config.listeners])
 
@@ -392,6 +469,11 @@ class Simulation:
             ("dns", self._lose_name, 2),
             ("files", self._run_out_of_files, 2),
             ("reload", self._reload, 3),
+            ("flapping", self._flap, 2),
+            ("half_out", partial(self._take_many_out, 0.5), 2),
+            ("all_out", partial(self._take_many_out, 1.0), 1),
+            ("kills", self._kill, 3),
+            ("operator", self._order, 6),
         ):
             if feature in self.features:
                 for _ in range(times):
@@ -428,6 +510,50 @@ class Simulation:
         host = self.random.choice(list(self.network.hosts.values()))
         host.mode = self.random.choice(("refused", "silent", "unreachable"))
         self._trouble_for(self.random.choice((0.5, 3.0, 10.0)), lambda: setattr(host, "mode", "up"))
+
+    def _flap(self) -> None:
+        """A server goes and comes, again and again."""
+        host = self.random.choice(list(self.network.hosts.values()))
+        for turn in range(6):
+            mode = self.random.choice(("refused", "silent")) if turn % 2 == 0 else "up"
+            self.network.after(turn * self.random.uniform(0.1, 1.5), setattr, host, "mode", mode)
+        self._trouble_for(9.0, lambda: setattr(host, "mode", "up"))
+
+    def _take_many_out(self, share: float) -> None:
+        hosts = list(self.network.hosts.values())
+        out = self.random.sample(hosts, max(1, int(share * len(hosts))))
+        for host in out:
+            host.mode = self.random.choice(("refused", "silent", "unreachable"))
+
+        def end() -> None:
+            for host in out:
+                host.mode = "up"
+
+        self._trouble_for(self.random.choice((1.0, 5.0)), end)
+
+    def _kill(self) -> None:
+        """A server's process is killed, and started again a while later: its connections end, and nobody listens."""
+        host = self.random.choice(self.stage.origins)
+        host.mode = "refused"
+        for connection in [one for one in self.stage.connections.values() if one.host is host]:
+            connection.disturb()
+        self._trouble_for(self.random.choice((0.5, 3.0)), lambda: setattr(host, "mode", "up"))
+
+    def _order(self) -> None:
+        """An operator's command: whatever is done to one server, others are left to serve."""
+        random = self.random
+        upstream = random.choice([u for u in self.config.upstreams.values() if len(u.servers) > 1])
+        name = upstream.servers[0].name
+        drain, disable, weigh = DrainServer(upstream.name, name), DisableServer(upstream.name, name), WeighServer
+        command = random.choice((drain, disable, weigh(upstream.name, name, random.choice((0, 5)))))
+        with suppress(CommandRefused):
+            # A reload may have taken it out.
+            self.network.tell("commanded", command)
+            self.network.after(2.0, self._take_back, upstream.name, name)
+
+    def _take_back(self, upstream: str, name: str) -> None:
+        with suppress(CommandRefused):
+            self.network.tell("commanded", EnableServer(upstream, name))
 
     def _lose_name(self) -> None:
         for name in self.network.names:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import copy
+from math import inf
 from random import Random
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from proxycore.config import HealthCheck, Outliers
-from proxycore.policies.health import FASTER, JITTER, Health, may_eject, warmth
+from proxycore.policies.health import FASTER, JITTER, Health, may_eject, next_warmer, warmth
 
 CHECK = HealthCheck(interval=4, rise=2, fall=3)
 OUTLIERS = Outliers(failures=3, eject=10, eject_max=60)
@@ -246,3 +247,16 @@ TestOneVerdict: Any = OneVerdict.TestCase
 def test_a_server_that_comes_back_takes_its_share_in_tenths() -> None:
     assert [warmth(at, 10) for at in (0, 0.9, 1, 5.5, 9.9, 10, 11)] == [0.1, 0.1, 0.2, 0.6, 1.0, 1.0, 1.0]
     assert warmth(0, 0) == 1.0
+
+
+@given(st.floats(0, 1e6), st.floats(0.001, 600), st.integers(0, 12))
+def test_the_next_step_lies_ahead_and_all_are_over_in_time(since: float, slow_start: float, steps: int) -> None:
+    now = since
+    for _ in range(steps):
+        at = next_warmer(now, since, slow_start)
+        assert at > now
+        if at == inf:
+            assert warmth(now - since, slow_start) == 1.0
+            return
+        now = at
+    assert next_warmer(since + slow_start * 1.001 + 0.001, since, slow_start) == inf

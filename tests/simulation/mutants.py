@@ -26,6 +26,7 @@ class Mutant:
     """A bug: in `module`, `old` (which stands there exactly once) reads `new`.
 
     `caught_by` are the checkers that may notice it first; `seed` is one that shows it, tried before the others.
+    `servers` has servers with all kinds of trouble (`troubled_servers`).
     """
 
     name: str
@@ -34,6 +35,7 @@ class Mutant:
     new: str
     caught_by: tuple[str, ...]
     seed: int = 0
+    servers: bool = False
 
     @property
     def path(self) -> Path:
@@ -98,7 +100,8 @@ def first_catch(mutant: Mutant, seeds: Sequence[int], **options: bool) -> tuple[
     with Mutated(mutant) as simulator:
         for seed in seeds:
             try:
-                simulator.simulate(seed, **options)
+                troubles = simulator.troubled_servers(seed) if mutant.servers else {}
+                simulator.simulate(seed, **troubles, **options)
             except simulator.SimulationFailed as failure:
                 return seed, failure.checker, str(failure).partition("\n\n")[0]
     return None
@@ -508,5 +511,70 @@ MUTANTS = (
         "            self._close(source, event.code, event.reason)",
         ("verdicts", "liveness"),
         seed=17,
+    ),
+    Mutant(
+        "a server that refuses a connect stays in",
+        "policies.health",
+        "not (refused or self.failures",
+        "not (False or self.failures",
+        ("ejections",),
+        servers=True,
+    ),
+    Mutant(
+        "more servers are ejected than may be",
+        "policies.health",
+        "    return ejected + 1 <= outliers.eject_share_max * servers",
+        "    return True",
+        ("ejections",),
+        servers=True,
+    ),
+    Mutant(
+        "a server that was ejected never comes back",
+        "composition.upstreams",
+        "            self._judged(self.health.expired(now), was_ejected=True)",
+        "            pass",
+        ("servers", "deadlines"),
+        servers=True,
+    ),
+    Mutant(
+        "an ejection is counted for ever",
+        "composition.upstreams",
+        '(self.health.state == "ejected") - was_ejected',
+        '(self.health.state == "ejected")',
+        ("servers",),
+        servers=True,
+    ),
+    Mutant(
+        "a server that is down is asked",
+        "composition.upstreams",
+        'server.available = server.state == "up" and',
+        "server.available = True and",
+        ("servers",),
+        servers=True,
+    ),
+    Mutant(
+        "a server is checked once",
+        "composition.checks",
+        "        self._clock.set(max(self._engine.now, self._next_after(began)))",
+        "        pass",
+        ("servers",),
+        servers=True,
+    ),
+    Mutant(
+        "who waits to be tried again waits for ever",
+        "composition.attempts",
+        "        self._pause_clock.set(engine.now + self.pause)",
+        "        pass",
+        ("liveness",),
+        servers=True,
+    ),
+    Mutant(
+        "a slow start makes its next step now, for ever",
+        "policies.health",
+        "    return at if at > now else",
+        "    return at if True else",
+        ("deadlines",),
+        servers=True,
+        seed=29,
     ),
 )
