@@ -34,7 +34,7 @@ from proxycore.config import Config
 from proxycore.config.materials import Materials
 from proxycore.filters.order import OwnFilters
 from proxycore.mechanisms.timers import Timer
-from proxycore.words.commands import CommandRefused, ServerCommand
+from proxycore.words.commands import Command, CommandRefused, Purge
 from proxycore.words.effects import Abort, Effect, StopAccepting
 from proxycore.words.ids import Address, CallId, ConnId, LookupId
 from proxycore.words.notices import Kind, Notice
@@ -195,9 +195,12 @@ class Core:
         self._take(config, materials or Materials())
         return self._engine.collect()
 
-    def commanded(self, command: ServerCommand, now: float) -> Sequence[Effect]:
+    def commanded(self, command: Command, now: float) -> Sequence[Effect]:
         """Do what an operator orders. Raises CommandRefused, and changes nothing, where that makes no sense."""
         self._engine.now = now
+        if isinstance(command, Purge):
+            self._own_filters.purge(command)
+            return self._engine.collect()
         upstream = self._upstreams.get(command.upstream)
         if upstream is None:
             raise CommandRefused(f'there is no upstream "{command.upstream}"')

@@ -9,9 +9,10 @@ from typing import Final, Literal
 from proxycore.composition.filters import Signal
 from proxycore.composition.streaming import BodyCut
 from proxycore.config import Cache
-from proxycore.policies.caching.invalidation import Purge, is_purged
+from proxycore.policies.caching.invalidation import is_purged
 from proxycore.policies.caching.store import Store
 from proxycore.policies.caching.stored import StoredResponse
+from proxycore.words.commands import Purge
 from proxycore.words.messages import Headers, ResponseHead
 
 UNSHARED_SECONDS: Final = 10.0

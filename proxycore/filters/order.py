@@ -21,8 +21,8 @@ from proxycore.filters.compress import CompressFilter
 from proxycore.filters.filling import SharedCache
 from proxycore.filters.gate import Gate
 from proxycore.mechanisms.codings import CodingMissing
-from proxycore.policies.caching.invalidation import Purge
 from proxycore.policies.compression import Offer
+from proxycore.words.commands import Purge
 
 
 class OwnFilters:

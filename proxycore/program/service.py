@@ -28,7 +28,7 @@ from proxycore.program.files import materials_of
 from proxycore.program.listening import ListeningSockets, by_listener
 from proxycore.sockets.driver import Driver
 from proxycore.sockets.naming import address_of, error_name
-from proxycore.words.commands import ServerCommand
+from proxycore.words.commands import Command
 from proxycore.words.effects import Effect
 from proxycore.words.ids import Address, CallId, LookupId
 from proxycore.words.notices import ALL_KINDS, Kind, Notice
@@ -236,7 +236,7 @@ class Service(abc.ABC):
         if self._observer is not None:
             self._observer(notices)
 
-    def command(self, command: ServerCommand) -> None:
+    def command(self, command: Command) -> None:
         """Do what an operator orders. Raises CommandRefused, with nothing changed."""
         self._driver.tell(self._core.commanded, command)
         self._after()

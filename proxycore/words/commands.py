@@ -1,13 +1,15 @@
 """What an operator tells a running core (`Core.commanded`): plain values, laid over the configuration.
 
-They last as long as the process and outlive a reload: a server that was drained stays so until it is enabled, or gone
-from the configuration. What they do to an upstream's servers is one pure function, `policies.operating.obey`.
+Those about servers last as long as the process and outlive a reload: a server that was drained stays so until it is
+enabled, or gone from the configuration. What they do to an upstream's servers is one pure function,
+`policies.operating.obey`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 
 class CommandRefused(ValueError):
@@ -54,3 +56,21 @@ class WeighServer(ServerCommand):
     """A server takes another share from now on; 0 takes nothing new."""
 
     weight: int
+
+
+PurgeKind = Literal["url", "prefix", "host", "tag"]
+
+
+@dataclass(frozen=True, slots=True)
+class Purge:
+    """Remove stored responses from all caches. `what` is one URL, the beginning of URLs, a host without port, or a tag.
+
+    URLs are whole, `https://example.com/path?query`, with the scheme that clients use.
+    """
+
+    kind: PurgeKind
+    what: str
+
+
+Command = ServerCommand | Purge
+"""All that `Core.commanded` obeys."""

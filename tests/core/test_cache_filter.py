@@ -6,14 +6,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from proxycore.composition.exchange import Exchange
 from proxycore.composition.filters import Filter
 from proxycore.config import Cache, Config, Listener, Route, RouteCache, Upstream
 from proxycore.mechanisms.codings import Coding
-from proxycore.policies.caching.invalidation import Purge
 from proxycore.testing import Proxy
 from proxycore.testing.proxy import Journey
+from proxycore.words.commands import Purge
 
 URL = "http://example.com/a"
 MINUTE = {"Cache-Control": "max-age=60"}
@@ -283,7 +285,7 @@ def test_purges() -> None:
     proxy = make_proxy()
     fill(proxy, {**MINUTE, "Cache-Tag": "news"})
     fill(proxy, url="http://example.com/b")
-    assert proxy.core._own_filters.purge(Purge("tag", "news")) == 1
+    proxy._tell("commanded", Purge("tag", "news"))
     proxy.get(URL).goes_to("api")
     assert is_hit(proxy.get("http://example.com/b"))
 
@@ -292,3 +294,41 @@ def test_what_is_stored_outlives_a_reload(proxy: Proxy) -> None:
     fill(proxy)
     proxy._tell("reconfigured", proxy.core.config, None)
     assert is_hit(proxy.get(URL))
+
+
+EVIL = b"evil.example"
+HOSTS = ["example.com", "EXAMPLE.com", "example.com:80", "example.com.", "example.com:8080", "evil.example"]
+FIELDS = [
+    "Forwarded", "X-Forwarded-Host", "X-Forwarded-Server", "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Port",
+    "X-Forwarded-Scheme", "X-Forwarded-Prefix", "X-Host", "X-Original-URL", "X-Rewrite-URL", "X-HTTP-Method-Override",
+    "X-HTTP-Method", "X-Method-Override", "X-Original-Host", "X-Real-IP",
+]  # fmt: skip
+
+
+@given(
+    method=st.sampled_from(["GET", "HEAD"]),
+    host=st.sampled_from(HOSTS),
+    fields=st.lists(st.sampled_from(FIELDS), unique=True, max_size=4),
+    body=st.none() | st.just(b"evil.example"),
+    hop=st.booleans(),
+    trusted=st.booleans(),
+)
+def test_what_changes_an_answer_is_in_the_key_or_never_reaches_the_origin(
+    method: str, host: str, fields: list[str], body: bytes | None, hop: bool, trusted: bool
+) -> None:
+    proxy = make_proxy(trusted=("192.0.2.1/32",) if trusted else ())
+    headers = dict.fromkeys(fields, "evil.example")
+    if hop:
+        headers["Connection"] = "x-forwarded-host, x-forwarded-proto, host"
+    journey = proxy.request(method, f"http://{host}/a", headers=headers, body=body)
+    reflected = b""
+    if journey.outbound is not None:
+        # An origin that writes into its answer whatever it is told of host, scheme, path and method.
+        told = [value for name, value in journey.outbound.headers if name != b"x-forwarded-for"]
+        reflected = b"|".join([journey.outbound.authority, *told, journey.sent.partition(b"\r\n\r\n")[2]])
+        journey.returns(200, MINUTE, reflected)
+    innocent = proxy.get(URL)
+    if innocent.outbound is None:
+        assert EVIL not in innocent.body
+        assert b"EXAMPLE" not in innocent.body
+        assert b":80" not in innocent.body

@@ -9,7 +9,7 @@ import pytest
 from proxycore.config import Cache, Config, Limits, Listener, Route, RouteCache, Timeouts, Upstream
 from proxycore.core import Core
 from proxycore.filters.filling import SharedCache
-from proxycore.policies.caching.invalidation import Purge
+from proxycore.words.commands import Purge
 from proxycore.words.effects import Abort, Close, Connect, Effect, Send, SendEof
 from proxycore.words.ids import ConnId
 

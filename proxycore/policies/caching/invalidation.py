@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
 from urllib.parse import urljoin
 
 from proxycore.policies.caching.keys import host_of_url, url_of
+from proxycore.words.commands import Purge
 from proxycore.words.messages import Headers, RequestHead, ResponseHead
 
 _SAFE = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"QUERY", b"PROPFIND", b"REPORT", b"SEARCH"))
-
-PurgeKind = Literal["url", "prefix", "host", "tag"]
-
-
-@dataclass(frozen=True, slots=True)
-class Purge:
-    """An operator's command: `what` is one URL, the beginning of URLs, a host without port, or a tag.
-
-    URLs are whole, `https://example.com/path?query`, with the scheme that clients use.
-    """
-
-    kind: PurgeKind
-    what: str
 
 
 def is_purged(purge: Purge, url: bytes, tags: frozenset[bytes]) -> bool:

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from proxycore.mechanisms.s3fifo import S3Fifo, used
-from proxycore.policies.caching.invalidation import Purge, is_purged
+from proxycore.policies.caching.invalidation import is_purged
 from proxycore.policies.caching.keys import vary_of
 from proxycore.policies.caching.stored import StoredResponse
+from proxycore.words.commands import Purge
 from proxycore.words.messages import RequestHead
 
 VARIANTS_MAX: Final = 64

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
 from proxycore.config import ConfigError
 from proxycore.program.admin.events import Events
@@ -11,10 +11,13 @@ from proxycore.program.admin.operations import Call, Operation, Operations, Prob
 from proxycore.program.admin.reports import Board
 from proxycore.words.commands import (
     AddServer,
+    Command,
     CommandRefused,
     DisableServer,
     DrainServer,
     EnableServer,
+    Purge,
+    PurgeKind,
     RemoveServer,
     ServerCommand,
     WeighServer,
@@ -63,6 +66,12 @@ _PROBLEMS: Schema = {
     "required": ["problems"],
     "properties": {"problems": {"type": "array", "items": {"type": "string"}}},
 }
+_PURGE: Schema = {
+    "type": "object",
+    "required": ["kind", "what"],
+    "additionalProperties": False,
+    "properties": {"kind": {"enum": list(get_args(PurgeKind))}, "what": _TEXT},
+}
 
 
 class Source(Protocol):
@@ -71,7 +80,7 @@ class Source(Protocol):
     board: Board
     events: Events
 
-    def command(self, command: ServerCommand) -> None:
+    def command(self, command: Command) -> None:
         """Obey in every process. Raises CommandRefused."""
 
     def set_log_level(self, level: str) -> None: ...
@@ -121,6 +130,7 @@ def operations(source: Source, openapi: Callable[[], Any]) -> Operations:
                 "POST", "/api/v1/configuration/check", "Check a configuration.", api.check, _CONFIGURATION, _PROBLEMS
             ),
             Operation("PUT", "/api/v1/configuration", "Serve another configuration.", api.configure, _CONFIGURATION),
+            Operation("POST", "/api/v1/purge", "Remove stored responses from all caches.", api.purge, _PURGE),
             Operation(
                 "PUT",
                 "/api/v1/log-level",
@@ -196,6 +206,9 @@ class _Api:
             self._source.configure(call.content["toml"])
         except ConfigError as error:
             raise Problem(422, str(error)) from None
+
+    def purge(self, call: Call) -> None:
+        self._source.command(Purge(call.content["kind"], call.content["what"]))
 
     def log_level(self, call: Call) -> None:
         self._source.set_log_level(call.content["level"])

@@ -20,7 +20,7 @@ from proxycore.program.program_log import set_level
 from proxycore.program.service import Service, Written
 from proxycore.testing.explaining import explain
 from proxycore.testing.proxy import NoListener
-from proxycore.words.commands import ServerCommand
+from proxycore.words.commands import Command
 
 
 def beside(service: Service, statistics: Statistics, materials: Materials) -> dict[str, Any]:
@@ -66,7 +66,7 @@ class Local:
         if self._service.dashboard is not None:
             self._service.dashboard.nudge()
 
-    def command(self, command: ServerCommand) -> None:
+    def command(self, command: Command) -> None:
         self._service.command(command)
 
     def set_log_level(self, level: str) -> None:

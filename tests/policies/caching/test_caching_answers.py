@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxycore.policies.caching.cache_status import collapsed_status, forwarded_status, hit_status
-from proxycore.policies.caching.invalidation import Purge, invalidated_urls, is_purged, tags_of
+from proxycore.policies.caching.invalidation import invalidated_urls, is_purged, tags_of
 from proxycore.policies.caching.ranges import UNSATISFIABLE, Span, asked_span, partial
 from proxycore.policies.caching.validators import (
     is_about,
@@ -17,6 +17,7 @@ from proxycore.policies.caching.validators import (
     updated,
 )
 from proxycore.policies.dates import http_date
+from proxycore.words.commands import Purge
 from proxycore.words.messages import ABSENT, Field, Headers, RequestHead, ResponseHead
 
 WALL = 784111777.0

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from proxycore.policies.caching.freshness import Freshness
-from proxycore.policies.caching.invalidation import Purge
 from proxycore.policies.caching.keys import Vary
 from proxycore.policies.caching.store import VARIANTS_MAX, Store
 from proxycore.policies.caching.stored import StoredResponse
+from proxycore.words.commands import Purge
 from proxycore.words.messages import Field, Headers, RequestHead, ResponseHead
 
 SIZE = 60_000
