@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
-from proxycore.config import Config, ConfigError
+from proxycore.config import Access, Config, ConfigError, Respond, Route
 from tests.conformance.conftest import Run
 from tests.conformance.origins import Line, answering, client, connect, fields_of, origin, response, status_of
 from tests.conformance.proxies import soon
@@ -49,8 +50,9 @@ def test_what_is_in_flight_ends_under_its_old_configuration(run: Run, configure:
 
 def test_a_configuration_that_cannot_be_served_changes_nothing(run: Run, configure: Configure) -> None:
     with origin(answering(response(b"x"))) as o, run(configure(o.url)) as proxy, client(proxy.port) as c:
-        with pytest.raises(ConfigError):
-            proxy.reload(configure("https://127.0.0.1:1"))
+        unread = Route(name="unread", respond=Respond(), access=Access(allow_file="networks"))
+        with pytest.raises(ConfigError, match="networks"):
+            proxy.reload(replace(configure(o.url), routes=[unread]))
         c.send(GET)
         assert c.message()[1] == b"x"
 
