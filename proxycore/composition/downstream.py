@@ -17,6 +17,7 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING
 
+from proxycore.composition.engine import TURN_SECONDS
 from proxycore.composition.exchange import Exchange
 from proxycore.composition.pace import Pace
 from proxycore.composition.tables import DOWNSTREAM
@@ -36,9 +37,6 @@ if TYPE_CHECKING:
 
 STEPS = range(16)
 """Requests that we answer ourselves, or pieces of content, that are used in one fact."""
-
-TURN_SECONDS = 0.001
-"""After so many, the others have the time that they take in a millisecond, or one turn each if that is longer."""
 
 LINGER_BYTES = 256 * 1024
 """What is read and discarded at most after an early answer, before the connection is closed all the same."""

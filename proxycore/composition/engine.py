@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 NOTICES_KEPT = 10_000
 """Notices that wait for `take_notices`. An observer that is this far behind loses the oldest, counted."""
 
+TURN_SECONDS = 0.001
+"""Who has used up its turn in a fact goes on after this: the others have the time that they take in a millisecond,
+or one turn each if that is longer."""
+
 NO_EFFECTS: tuple[Effect, ...] = ()
 
 

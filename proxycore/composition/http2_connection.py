@@ -22,7 +22,8 @@ from collections.abc import Callable
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-from proxycore.composition.downstream import LINGER_BYTES, TURN_SECONDS
+from proxycore.composition.downstream import LINGER_BYTES
+from proxycore.composition.engine import TURN_SECONDS
 from proxycore.composition.exchange import Exchange
 from proxycore.composition.http2_stream import FINISHED, SENT, Http2Stream
 from proxycore.composition.tables import HTTP2

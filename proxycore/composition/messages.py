@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from proxycore.composition import phases
 from proxycore.composition.answers import COMPLETED
+from proxycore.composition.engine import TURN_SECONDS
 from proxycore.composition.filters import CloseWebSocket, Drop
 from proxycore.composition.tunnel import Tunnel
 from proxycore.composition.websocket import WebSocket
@@ -44,9 +45,6 @@ EVENTS = range(64)
 
 BYTES = 1 << 20
 """Bytes that are passed on in one fact, and at most one piece more: as many as one piece may inflate to."""
-
-TURN_SECONDS = 0.001
-"""After so many, the others have the time that they take in a millisecond."""
 
 _EXTENSIONS = b"sec-websocket-extensions"
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
+from proxycore.composition.engine import TURN_SECONDS
 from proxycore.mechanisms.timers import Timer
 from proxycore.words.errors import Outcome
 
@@ -81,7 +82,7 @@ class Streaming:
         room = exchange.plan.limits.buffer
         while not outlet.is_blocked:
             if room <= 0:
-                self._wake()
+                self._clock.set(self._engine.now + TURN_SECONDS)
                 return False
             data = self._source.pull()
             if data is None:
