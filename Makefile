@@ -41,7 +41,7 @@ $(VENV)/.installed-test: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@ $(VENV)/.installed-run
 
 $(VENV)/.installed-run: pyproject.toml constraints.txt | $(BIN)/python
-	$(PIP) install -e '.[speed]' -c constraints.txt
+	$(PIP) install -e '.[speed,h2,tls-dev]' -c constraints.txt
 	@touch $@
 
 $(BIN)/python:

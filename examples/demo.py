@@ -1,4 +1,4 @@
-"""Three small origins and the proxy in front of them, in one process: what `make run` starts.
+"""Three small origins and the proxy in front of them, in one process: what `make run` starts, http and https.
 
 It embeds the proxy as any program can: a `Config` built in Python, `serve`, and an access log of its own.
 """
@@ -10,14 +10,16 @@ import contextlib
 import errno
 import signal
 import socket
+import tempfile
 
 import origins
-from proxycore.config import Config, Listener, Logging, Redirect, Respond, Rewrite, Route, Upstream
+from proxycore.config import Config, Listener, ListenerTls, Logging, Redirect, Respond, Rewrite, Route, Upstream
 from proxycore.program.access_log import AccessLog
+from proxycore.program.commands import cert
 from proxycore_asyncio import serve
 
 ORIGINS = ("red", "green", "blue")
-PORT = 8080
+PORT, TLS_PORT = 8080, 8443
 
 TO_TRY = """\
 try
@@ -28,15 +30,20 @@ try
   curl -d 'some text' {proxy}/echo         # streamed up and back
   curl -N '{proxy}/stream?count=3&every=1' # server-sent events, as they come
   curl '{proxy}/slow?seconds=2'            # and Ctrl-C meanwhile: it is finished first
+  curl --cacert {authority} {secure}/healthz  # by https, with a certificate made for this run
 
 Ctrl-C stops all of it. The log of what passes:
 """
 
 
-def make_config(listen: str, servers: dict[str, str]) -> Config:
+def make_config(servers: dict[str, str], certificate: str, key: str) -> Config:
     """The proxy of the demo. `servers` has the url of each origin by its name."""
+    tls = ListenerTls(certificates={"certificate": certificate, "key": key})
     return Config(
-        listeners=[Listener(name="web", bind=listen)],
+        listeners=[
+            Listener(name="web", bind=f"127.0.0.1:{free_port(PORT)}"),
+            Listener(name="web-tls", bind=f"127.0.0.1:{free_port(TLS_PORT)}", tls=tls),
+        ],
         upstreams={
             "any": Upstream(servers=[{"name": name, "url": url} for name, url in servers.items()]),
             "red": Upstream(servers=[{"name": "red", "url": servers["red"]}]),
@@ -58,15 +65,18 @@ async def main() -> None:
         for name in ORIGINS:
             origin = await running.enter_async_context(await origins.start(name))
             servers[name] = f"http://127.0.0.1:{origin.sockets[0].getsockname()[1]}"
-        config = make_config(f"127.0.0.1:{free_port()}", servers)
+        folder = running.enter_context(tempfile.TemporaryDirectory(prefix="proxycore-"))
+        authority, certificate, key = cert.make(["localhost", "127.0.0.1"], folder)
+        config = make_config(servers, certificate, key)
         log = AccessLog(config.logging)
         running.callback(log.close)
         async with serve(config, observer=log.observe, watch=["exchanges", "faults"]) as server:
-            port = server.address[1]
+            port, tls_port = (addresses[0][1] for addresses in server.addresses.values())
+            secure = f"https://localhost:{tls_port}"
             for name, url in servers.items():
                 print(f"origin {name:5}  {url}")
-            print(f"the proxy     http://127.0.0.1:{port}\n")
-            print(TO_TRY.format(proxy=f"http://127.0.0.1:{port}"), flush=True)
+            print(f"the proxy     http://127.0.0.1:{port}  {secure}\n")
+            print(TO_TRY.format(proxy=f"http://127.0.0.1:{port}", secure=secure, authority=authority), flush=True)
             await stop_signal()
             await server.drain(timeout=5)
         await origins_notice()
@@ -87,17 +97,17 @@ async def origins_notice() -> None:
         await asyncio.wait(tasks, timeout=1)
 
 
-def free_port() -> int:
-    """PORT, or 0 for any when it is taken."""
+def free_port(wanted: int) -> int:
+    """The port that is wanted, or 0 for any when it is taken."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", PORT))
+            probe.bind(("127.0.0.1", wanted))
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise
             return 0
-    return PORT
+    return wanted
 
 
 if __name__ == "__main__":

@@ -10,7 +10,18 @@ from collections.abc import Sequence
 from proxycore import __version__
 from proxycore.config import ConfigError
 from proxycore.program import exits
-from proxycore.program.commands import check, completion, explain, hash_password, init, replay, schema, serve, work
+from proxycore.program.commands import (
+    cert,
+    check,
+    completion,
+    explain,
+    hash_password,
+    init,
+    replay,
+    schema,
+    serve,
+    work,
+)
 from proxycore.program.exits import NotStarted
 from proxycore.program.listening import ListenError
 
@@ -50,6 +61,6 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"proxycore {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in (init, serve, check, explain, replay, hash_password, schema, completion, work):
+    for command in (init, serve, check, explain, cert, replay, hash_password, schema, completion, work):
         command.add_parser(commands)
     return parser

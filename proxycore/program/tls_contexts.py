@@ -54,23 +54,27 @@ def dialling_contexts(config: Config, contents: Contents) -> dict[str, ssl.SSLCo
 
 
 def _serving(listener: Listener, wanted: ListenerTls, contents: Contents, place: str) -> ssl.SSLContext:
-    contexts = []
+    contexts: list[ssl.SSLContext] = []
+    shown: list[tuple[ssl.SSLContext, tls.Certificate]] = []
     for index, pair in enumerate(wanted.certificates):
         context = _bare(ssl.PROTOCOL_TLS_SERVER, listener.protocols)
         context.minimum_version = _OLDEST[wanted.minimum_version]
         context.num_tickets = TICKETS
         context.options |= ssl.OP_NO_RENEGOTIATION
         at = f"{place}.certificates[{index}]"
+        contexts.append(context)
         if _load_pair(context, pair, contents, at):
-            shown = _shown(context, pair, contents, at)
-            if shown is not None:
-                contexts.append((context, shown))
-        if wanted.ciphers is not None:
-            _set_ciphers(context, wanted.ciphers, contents, f"{place}.ciphers")
-        if wanted.client_ca is not None:
+            certificate = _shown(context, pair, contents, at)
+            if certificate is not None:
+                shown.append((context, certificate))
+    if wanted.ciphers is not None:
+        _set_ciphers(contexts, wanted.ciphers, contents, f"{place}.ciphers")
+    if wanted.client_ca is not None:
+        # Only now: a client without a certificate has looked at ours.
+        for context in contexts:
             context.verify_mode = _CLIENTS[wanted.client_authentication]
-            _trust(context, wanted.client_ca, contents, f"{place}.client_ca")
-    return tls.choose_by_name(contexts) if contexts else _bare(ssl.PROTOCOL_TLS_SERVER, listener.protocols)
+        _trust(contexts, wanted.client_ca, contents, f"{place}.client_ca")
+    return tls.choose_by_name(shown) if shown else contexts[0]
 
 
 def _dialling(wanted: UpstreamTls, contents: Contents, place: str) -> ssl.SSLContext:
@@ -79,7 +83,7 @@ def _dialling(wanted: UpstreamTls, contents: Contents, place: str) -> ssl.SSLCon
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     elif wanted.ca is not None:
-        _trust(context, wanted.ca, contents, f"{place}.ca")
+        _trust([context], wanted.ca, contents, f"{place}.ca")
     else:
         context.load_default_certs()
     if wanted.certificate is not None:
@@ -93,18 +97,19 @@ def _bare(side: int, protocols: tuple[str, ...]) -> ssl.SSLContext:
     return context
 
 
-def _set_ciphers(context: ssl.SSLContext, ciphers: str, contents: Contents, place: str) -> None:
+def _set_ciphers(contexts: list[ssl.SSLContext], ciphers: str, contents: Contents, place: str) -> None:
     try:
-        context.set_ciphers(ciphers)
+        for context in contexts:
+            context.set_ciphers(ciphers)
     except ssl.SSLError:
         contents.note(place, f'OpenSSL knows none of "{ciphers}": give a list of its names, as `openssl ciphers` does')
 
 
-def _trust(context: ssl.SSLContext, path: str, contents: Contents, place: str) -> None:
+def _trust(contexts: list[ssl.SSLContext], path: str, contents: Contents, place: str) -> None:
     """Trust the authorities in a file, and no others."""
     authorities = contents.read(path, place, bytes)
     try:
-        if authorities:
+        for context in contexts if authorities else ():
             context.load_verify_locations(cadata=authorities.decode("latin-1"))
     except ssl.SSLError:
         contents.note(place, f'"{path}" holds no certificates of authorities in PEM{_PEM % "CERTIFICATE"}')

@@ -20,8 +20,8 @@ def test_every_line_to_try_works() -> None:
         while "The log" not in printed:
             printed += demo.process.stdout.readline()
         lines = re.findall(r"^  (curl .*?) +#", printed, re.MULTILINE)
-        assert len(lines) == 7
-        answers = {line.split("8080", 1)[-1]: _run(line) for line in lines}
+        assert len(lines) == 8
+        answers = {line.split("127.0.0.1", 1)[-1]: _run(line) for line in lines}
         demo.signal(signal.SIGINT)
         code, log = demo.end()
         assert (code, demo.said) == (0, "")

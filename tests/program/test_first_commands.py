@@ -58,7 +58,7 @@ def test_schema_prints_json() -> None:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ("proxycore c", ["check", "completion"]),
+        ("proxycore c", ["cert", "check", "completion"]),
         ("proxycore serve --b", ["--binding"]),
         ("proxycore serve --binding t", ["trio"]),
         ("proxycore serve --to ", []),
