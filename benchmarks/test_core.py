@@ -9,6 +9,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from proxycore.config import Config, Limits, Listener, Route, Server, Upstream
 from proxycore.core import Core
+from proxycore.mechanisms.websocket.frames import BINARY, frame
 from proxycore.words.effects import Connect, Send
 from proxycore.words.ids import ConnId
 
@@ -22,7 +23,9 @@ LOCAL = ("127.0.0.1", 8080)
 Http1 = Literal["h11", "httptools"]
 
 
-def make_core(http1: Http1, *, max_connections: int | str = "off", queue: int = 100) -> Core:
+def make_core(
+    http1: Http1, *, max_connections: int | str = "off", queue: int = 100, websocket: dict[str, str] | None = None
+) -> Core:
     config = Config(
         http1=http1,
         limits=Limits(requests_per_connection="off", connections_per_client="off"),
@@ -34,7 +37,7 @@ def make_core(http1: Http1, *, max_connections: int | str = "off", queue: int = 
                 queue_timeout="1h",
             )
         },
-        routes=[Route(upstream="api")],
+        routes=[Route(upstream="api", websocket=websocket)],
     )
     return Core(config, now=0.0, wall=1e9, seed=1, entropy=bytes)
 
@@ -66,6 +69,35 @@ def test_exchange(benchmark: BenchmarkFixture, http1: Http1) -> None:
 
     benchmark(exchange)
     assert core.ledger().exchanges == 0
+
+
+OPENING = (
+    b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+OPENED = (
+    b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize("websocket", [None, {}], ids=["as it comes", "message by message"])
+def test_websocket_echo(benchmark: BenchmarkFixture, websocket: dict[str, str] | None) -> None:
+    """A message of 64 bytes, there and back."""
+    core = make_core("httptools", websocket=websocket)
+    client = accept(core)
+    (dial,) = core.data_received(client, OPENING, 1.0)
+    assert isinstance(dial, Connect)
+    core.connected(dial.conn, LOCAL, ("127.0.0.1", 3000), 1.0)
+    core.data_received(dial.conn, OPENED, 1.0)
+    asked, answered = frame(BINARY, b"m" * 64, b"mask"), frame(BINARY, b"m" * 64)
+
+    def echo() -> None:
+        core.data_received(client, asked, 2.0)
+        core.data_received(dial.conn, answered, 2.0)
+
+    benchmark(echo)
+    assert core.data_received(dial.conn, answered, 2.0) == [Send(client, answered)]
 
 
 @pytest.mark.parametrize("waiters", [1, 64, 512, 4096])
