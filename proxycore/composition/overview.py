@@ -104,7 +104,9 @@ def overview(
 
 def _view(upstream: UpstreamState) -> UpstreamView:
     servers = tuple(_server_view(server) for server in upstream.servers)
-    return UpstreamView(upstream.name, upstream.config.balance, upstream.in_flight, len(upstream.queue), servers)
+    balance = upstream.config.balance
+    policy = balance if isinstance(balance, str) else type(balance).__name__
+    return UpstreamView(upstream.name, policy, upstream.in_flight, len(upstream.queue), servers)
 
 
 def _server_view(server: ServerState) -> ServerView:

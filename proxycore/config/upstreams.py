@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Protocol, cast, get_args
 
 from proxycore.config import forms
 from proxycore.config.addresses import ServerUrl, parse_server_url
@@ -39,6 +39,24 @@ Balance = Literal[
     "uri_hash",
     "header_hash",
 ]
+
+
+class Chooser(Protocol):
+    """A balancing policy of the user's own: given in Python, as `balance`."""
+
+    def choose(self, servers: Sequence[Any], key: bytes | None) -> Any:
+        """One of `servers`, or None: see `policies.balancing.Chooser`."""
+
+
+class BalanceKind(OneOf[Balance | Chooser]):
+    """The name of a policy, or an object that is one."""
+
+    def parse(self, given: object, place: Place) -> Balance | Chooser:
+        if callable(getattr(given, "choose", None)):
+            return cast(Chooser, given)
+        return super().parse(given, place)
+
+
 Resolving = Literal["one", "all"]
 CheckType = Literal["http", "tcp"]
 RetryOn = Literal["connect", "reset", "timeout"]
@@ -215,8 +233,8 @@ class Upstream(Section):
     """One of `[upstreams]`: a named group of servers with its policies."""
 
     name: Word = setting(forms.NAME, "Its key in `[upstreams]`.", default=DERIVED, from_table_key=True)
-    balance: Setting[Balance, Balance] = setting(
-        OneOf[Balance](get_args(Balance)), "How a server is chosen.", default="round_robin"
+    balance: Setting[Balance | Chooser, Balance | Chooser] = setting(
+        BalanceKind(get_args(Balance)), "How a server is chosen.", default="round_robin"
     )
     hash_header: OptionalWord = setting(
         forms.FIELD_NAME, 'The header that `balance = "header_hash"` looks at.', default=None

@@ -671,7 +671,10 @@ def _points_of(name: str, count: int) -> list[int]:
 
 
 class Chooser(Protocol):
-    """A policy of the user's own."""
+    """A policy of the user's own: one method over who there is, given as `balance` in Python.
+
+    What it sees of each server is a `Candidate`: `name`, `weight`, `active` ... It keeps what it likes between calls.
+    """
 
     def choose(self, servers: Sequence[Candidate], key: bytes | None) -> Candidate | None:
         """One of `servers` (each can take the exchange; never empty), or None for none of them."""

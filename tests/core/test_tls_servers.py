@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from proxycore.config import Config, ConfigError, Listener, Retries, Route, Upstream
+from proxycore.config import Config, ConfigError, HealthCheck, Listener, Retries, Route, Upstream
 from proxycore.config.materials import Materials
 from proxycore.core import Core
 from proxycore.words.commands import AddServer, CommandRefused
@@ -305,3 +305,19 @@ def test_tls_outside_dials_in_plain() -> None:
     assert isinstance(dial, Connect)
     (send,) = core.connected(dial.conn, ("127.0.0.1", 1), ("127.0.0.1", 1), 0.0)
     assert send.data.startswith(b"GET ")  # type: ignore[attr-defined]
+
+
+def test_a_health_check_goes_over_tls_and_a_server_that_proves_nothing_is_down() -> None:
+    checked = config(ONE, health_check=HealthCheck(path="/health", interval=10, timeout=5))
+    here = world(checked)
+    here.pass_time(1)
+    (server,) = here.servers
+    assert server.text.startswith(b"GET /health HTTP/1.1\r\n")
+    assert b"GET" not in server.ciphertext
+    here.say(server, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    (state,) = here.core._upstreams["api"].servers
+    assert (state.state, server.closed) == ("up", Close)
+    stranger = world(checked, dialling=ssl.create_default_context())
+    stranger.pass_time(1)
+    (state,) = stranger.core._upstreams["api"].servers
+    assert state.state == "down"

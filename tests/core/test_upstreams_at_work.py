@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
-from proxycore.config import Outliers, Retries, Server
+from proxycore.config import ConfigError, Outliers, Retries, Server
+from proxycore.policies.balancing import Candidate
 from proxycore.words.commands import (
     AddServer,
     CommandRefused,
@@ -313,3 +315,19 @@ def test_a_request_waits_for_a_server_that_is_not_up_yet() -> None:
     leaver = world.begin()
     world.tell("connection_lost", leaver, None)
     world.drain()
+
+
+class LastByName:
+    """A policy of a user's own."""
+
+    def choose(self, servers: Sequence[Candidate], key: bytes | None) -> Candidate | None:
+        return max(servers, key=lambda server: server.name)
+
+
+def test_a_policy_of_the_users_own() -> None:
+    world = World(numbered(3, balance=LastByName()))
+    assert world.shares(3) == {"10.0.0.3": 3}
+    world.kill(THREE)
+    assert world.shares(3) == {"10.0.0.2": 3}
+    with pytest.raises(ConfigError, match="balance"):
+        numbered(1, balance=object())
