@@ -311,7 +311,7 @@ class UpstreamConnection:
                 else:
                     self._complete(exchange, event.trailers)
         except Malformed as malformed:
-            self._malformed(malformed)
+            self._break_off(self._failure(malformed.error, malformed.reason))
 
     def _head_received(self, exchange: Exchange, head: ResponseHead) -> None:
         if head.status < 200:
@@ -378,7 +378,7 @@ class UpstreamConnection:
         if self.state == "idle":
             self.retire()
         elif self.state == "dialling":
-            self._dial_expired()
+            self._break_off(self._failure("connection_timeout", "no connection in time", 504))
         elif self.state == "leased" and self._responding:
             self._fail("connection_read_timeout", 504)
         elif self.state == "leased":
@@ -395,18 +395,11 @@ class UpstreamConnection:
         else:
             self._fail("http_response_timeout", 504)
 
-    def _dial_expired(self) -> None:
-        failure = self._failure("connection_timeout", "no connection in time", 504)
-        self._abort()
-        self._end_lease_with(failure)
-
-    def _malformed(self, malformed: Malformed) -> None:
-        failure = self._failure(malformed.error, malformed.reason)
-        self._abort()
-        self._end_lease_with(failure)
-
     def _fail(self, error: str, status: int) -> None:
-        failure = self._failure(error, error.replace("_", " "), status)
+        self._break_off(self._failure(error, error.replace("_", " "), status))
+
+    def _break_off(self, failure: Failure) -> None:
+        """The try is over, and the connection: nobody can use what would still come."""
         self._abort()
         self._end_lease_with(failure)
 
