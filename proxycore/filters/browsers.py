@@ -64,7 +64,8 @@ class ResponseFieldsFilter(Filter):
         self._security = security
         self._host = () if host in ("preserve", "upstream") else (host.encode(),)
 
-    def on_response(self, exchange: Exchange, head: ResponseHead) -> Respond | None:
+    def on_upstream_response(self, exchange: Exchange, head: ResponseHead) -> None:
+        # Before a cache stores it: what comes from the store came from no server that could be asked for its name.
         if self._reversal is not None and exchange.server is not None:
             self._reversal.apply(
                 head.headers,
@@ -72,6 +73,8 @@ class ResponseFieldsFilter(Filter):
                 authority=exchange.client.host or exchange.request.authority,
                 servers=(exchange.server.host, *self._host),
             )
+
+    def on_response(self, exchange: Exchange, head: ResponseHead) -> Respond | None:
         if self._cookies is not None:
             self._cookies.apply(head.headers)
         if self._security is not None:

@@ -27,13 +27,23 @@ def make_proxy(
     trusted: tuple[str, ...] = (),
     size: str = "1MiB",
     filters: Sequence[Filter] = (),
+    rewrite: dict[str, str] | None = None,
+    rewrite_responses: bool = False,
     **cache: Any,
 ) -> Proxy:
     config = Config(
         listeners=[Listener(name="web", bind="127.0.0.1:0", trusted_proxies=trusted)],
         upstreams={"api": Upstream(servers=["http://127.0.0.1:3000"])},
         caches={"main": Cache(size=size, object_max="64KiB")},
-        routes=[Route(upstream="api", compress=compress, cache=RouteCache(store="main", **cache))],
+        routes=[
+            Route(
+                upstream="api",
+                compress=compress,
+                cache=RouteCache(store="main", **cache),
+                rewrite=rewrite,
+                rewrite_responses=rewrite_responses,
+            )
+        ],
     )
     return Proxy(config, filters=filters)
 
@@ -288,6 +298,15 @@ def test_purges() -> None:
     proxy._tell("commanded", Purge("tag", "news"))
     proxy.get(URL).goes_to("api")
     assert is_hit(proxy.get("http://example.com/b"))
+
+
+def test_what_a_server_says_of_itself_is_told_in_the_clients_words_from_the_store_too() -> None:
+    proxy = make_proxy(rewrite={"strip_prefix": "/shop"}, rewrite_responses=True)
+    url = "http://example.com/shop/a"
+    moved = {**MINUTE, "Location": "http://127.0.0.1:3000/b"}
+    proxy.get(url).goes_to("api", path="/a").returns(301, moved).gets(location="http://example.com/shop/b")
+    hit = proxy.get(url).gets(location="http://example.com/shop/b")
+    assert hit.outbound is None
 
 
 def test_what_is_stored_outlives_a_reload(proxy: Proxy) -> None:
