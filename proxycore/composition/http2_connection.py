@@ -164,6 +164,7 @@ class Http2Connection:
         self._sending.clear()
         for stream in streams.values():
             stream.connection_lost(error)
+        self._session.drop()
         self.wire.connection_lost(error)
         if self._served == 0 and "connections" in self.engine.watch:
             seconds = self.engine.now - self._since

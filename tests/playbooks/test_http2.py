@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import pytest
+from h2.connection import H2Connection
 
+from proxycore.composition.clients import FirstBytes
+from proxycore.composition.http2_connection import Http2Connection
+from proxycore.composition.http2_stream import Http2Stream
+from proxycore.composition.wire import Wire
 from proxycore.config import Config, Limits, Listener, Route, Timeouts
 from proxycore.mechanisms.http2 import frames
+from proxycore.mechanisms.http2.session import Session
 from proxycore.testing.playbook import (
     Handle,
     Playbook,
@@ -563,3 +570,35 @@ def test_a_half_close_that_the_listener_lets_pass() -> None:
         eof(client) >> (abort(two), exchange_ended("client_left", "connect")),
         received(one, OK) >> (sends(client, *OK_FRAMES), close(client), exchange_ended("completed")),
     )
+
+
+ENDS = {
+    "kept": [reset(1), ping()],
+    "served": [head(3, OURS)],
+    "broken": [data(0, b"x")],
+    "in mid-head": [frames.frame(frames.HEADERS, 0, 3, b"\x82")],
+    "in mid-upload": [head(3, POST, ends=False), data(3, b"x")],
+    "left": [frames.goaway(0, 0)],
+}
+
+
+@pytest.mark.parametrize("sent", ENDS.values(), ids=ENDS.keys())
+def test_what_has_ended_is_freed_at_once(sent: list[bytes]) -> None:
+    core = Playbook(h2c()).core
+    conn = core.next_conn_id()
+    gc.collect()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        core.accepted(conn, "web", ("192.0.2.1", 5), ("192.0.2.10", 80), 0.0)
+        for piece in (OPENING[:10], OPENING[10:] + SETTINGS_ACK, head(1), *sent):
+            core.data_received(conn, piece, 0.0)
+        core.connection_lost(conn, None, 0.0)
+        core.take_notices(0.0)
+        gc.collect()
+        waited = {type(thing) for thing in gc.garbage}
+        assert waited & {Http2Connection, Http2Stream, Session, H2Connection, FirstBytes, Wire} == set()
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()

@@ -169,6 +169,10 @@ class _Connection(H2Connection):
     MAX_CLOSED_STREAMS = RESETS_REMEMBERED
     """Instead of 65,536, which took megabytes for each connection."""
 
+    def drop(self) -> None:
+        """Let go of everything: it holds itself, by its methods, and would wait for a collection."""
+        vars(self).clear()
+
 
 _CONFIG = H2Configuration(
     client_side=False,
@@ -609,6 +613,11 @@ class Session:
         """Refuse the streams that begin from now on."""
         self.refuses = True
         self._output.append(frames.goaway(self.last_stream, frames.NO_ERROR))
+
+    def drop(self) -> None:
+        """The connection is gone. Nothing may be called any more."""
+        self._is_over = True
+        self._h2.drop()
 
     def _collect(self) -> None:
         self._output.append(self._h2.data_to_send())
