@@ -46,6 +46,7 @@ from proxycore.policies.rewriting import PathRewrite
 from proxycore.policies.trace import Trace
 from proxycore.words.errors import Failure, Outcome, Refused
 from proxycore.words.messages import UNKNOWN, Field, Headers, RequestHead, ResponseHead
+from proxycore.words.notices import Kind, Notice
 
 if TYPE_CHECKING:
     from proxycore.composition.engine import Engine
@@ -197,6 +198,11 @@ class Exchange:
     def elapsed(self) -> float:
         """Seconds since then."""
         return self._engine.now - self.began
+
+    def notify(self, kind: Kind, make: Callable[[float], Notice]) -> None:
+        """Tell observers of something; `make` is called with the wall time if anyone watches that kind."""
+        if kind in self._engine.watch:
+            self._engine.notify(make(self._engine.wall))
 
     def local(self, owner: Filter) -> dict[str, Any]:
         """What `owner` keeps for this exchange."""

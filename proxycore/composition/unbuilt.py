@@ -11,10 +11,7 @@ from collections.abc import Iterator
 
 from proxycore.config import Config, ConfigError, Problem, Route
 
-_ROUTE_KEYS = (
-    "forward_auth",
-    "waf",
-)
+_ROUTE_KEYS = ("forward_auth",)
 
 
 def check_built(config: Config) -> None:

@@ -312,6 +312,14 @@ class Waf(Section):
         OneOf[WafMode](get_args(WafMode)), "`off`, `detect` (log only) or `block`.", default="block"
     )
     level: Count = setting(Integer(1, 4), "Paranoia, as in OWASP's rules: higher catches, and errs, more.", default=1)
+    threshold: Count = setting(
+        Integer(1), "Anomaly score from which a request is an attack; most rules add 5, the doubtful 3.", default=5
+    )
+    body: Bytes = setting(
+        Size(off=False),
+        "How much of a form, JSON or text is looked at before a server sees any; at most `limits.buffer`.",
+        default="64KiB",
+    )
     exclude: Words = setting(ListOf(Text("rule id")), "Rules that don't apply here.", default=())
 
 

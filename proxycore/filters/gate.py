@@ -11,6 +11,7 @@ Made for a route in the order in which they see its requests:
     authentication        certificate, key, token, password
     rate limits           by who the client is
     concurrency limits
+    waf                   what comes in                  content is waited for, by those only who may come
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from proxycore.filters.authentication import ApiKeyFilter, BasicAuthFilter, Clie
 from proxycore.filters.browsers import CorsFilter, CsrfFilter, ResponseFieldsFilter
 from proxycore.filters.identity import IdentityFilter, identity_fields
 from proxycore.filters.limits import ConcurrencyLimitFilter, RateLimitFilter
+from proxycore.filters.waf import WafFilter
 from proxycore.policies.access import AccessList
 from proxycore.policies.addresses import AddressSet
 from proxycore.policies.auth.memory import Remembered
@@ -73,6 +75,8 @@ class Gate:
         for name in route.concurrency_limits:
             table = self._concurrency.setdefault(name, ConcurrencyTable())
             yield ConcurrencyLimitFilter(config.concurrency_limits[name], table)
+        if route.waf is not None and route.waf.mode != "off":
+            yield WafFilter(route.waf)
 
     def _rate_limits(self, limits: Sequence[RateLimit]) -> Iterator[Filter]:
         if not limits:

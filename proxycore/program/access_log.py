@@ -11,14 +11,14 @@ from proxycore.config import ConfigError, Logging, Problem
 from proxycore.config.problems import Invalid
 from proxycore.program.log_lines import LineFormat, drops_line, empty_exchange, line_format
 from proxycore.program.log_writer import LogWriter, open_destination
-from proxycore.words.notices import ConnectionEnded, ExchangeEnded, Fault, Kind, Notice, ServerChanged
+from proxycore.words.notices import AttackFound, ConnectionEnded, ExchangeEnded, Fault, Kind, Notice, ServerChanged
 
 _log = logging.getLogger("proxycore")
 
 
 def kinds_wanted(settings: Logging) -> frozenset[Kind]:
     """The kinds of notices to watch: those that no log holds are never built."""
-    kinds: set[Kind] = {"servers", "faults"}
+    kinds: set[Kind] = {"servers", "attacks", "faults"}
     if settings.access != "off":
         kinds.add("exchanges")
         if settings.empty_connections:
@@ -119,5 +119,17 @@ def compile_line(settings: Logging, source: str) -> LineFormat | None:
 def _tell_program_log(notice: Notice) -> None:
     if isinstance(notice, ServerChanged):
         _log.warning("upstream %s: server %s: %s: %s", notice.upstream, notice.server, notice.state, notice.reason)
+    elif isinstance(notice, AttackFound):
+        _log.warning("%s", _told_attack(notice))
     elif isinstance(notice, Fault):
         _log.error("a bug, please report it: %s\n%s", notice.where, notice.traceback.rstrip())
+
+
+def _told_attack(attack: AttackFound) -> str:
+    found = "; ".join(
+        f"rule {rule} ({name}) in {where}: {matched!a}" for rule, name, where, matched in attack.findings[:3]
+    )
+    more = f" and {len(attack.findings) - 3} more" if len(attack.findings) > 3 else ""
+    what = "blocked" if attack.blocked else "found"
+    whose = f"request {attack.request_id} of {attack.client}, route {attack.route}"
+    return f"attack {what}, score {attack.score}: {found}{more}; {whose}"

@@ -10,10 +10,10 @@ from typing import Literal
 from proxycore.words.errors import Outcome
 from proxycore.words.messages import Headers
 
-Kind = Literal["exchanges", "servers", "connections", "faults"]
-"""A group of notices that an observer asks for: `ExchangeEnded`, `ServerChanged`, `ConnectionEnded`, `Fault`."""
+Kind = Literal["exchanges", "servers", "connections", "attacks", "faults"]
+"""What an observer asks for: `ExchangeEnded`, `ServerChanged`, `ConnectionEnded`, `AttackFound`, `Fault`."""
 
-ALL_KINDS: frozenset[Kind] = frozenset(("exchanges", "servers", "connections", "faults"))
+ALL_KINDS: frozenset[Kind] = frozenset(("exchanges", "servers", "connections", "attacks", "faults"))
 
 
 class Notice:
@@ -119,6 +119,34 @@ class ConnectionEnded(Notice):
         self.client = client
         self.duration = duration
         self.reason = reason
+
+
+class AttackFound(Notice):
+    """Something that looks like an attack, by the rules of a route's `waf`; `blocked` says whether it was refused.
+
+    `findings` are id and name of each rule, which value it read, and the part that it matched.
+    """
+
+    __slots__ = ("blocked", "client", "findings", "request_id", "route", "score")
+
+    def __init__(
+        self,
+        wall: float,
+        *,
+        client: str,
+        route: str,
+        request_id: str,
+        score: int,
+        blocked: bool,
+        findings: list[tuple[str, str, str, str]],
+    ) -> None:
+        super().__init__(wall)
+        self.client = client
+        self.route = route
+        self.request_id = request_id
+        self.score = score
+        self.blocked = blocked
+        self.findings = findings
 
 
 class Fault(Notice):

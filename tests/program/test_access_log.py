@@ -25,9 +25,9 @@ def settings(path: Path, access: str = "{target}", *, empty_connections: bool = 
 @pytest.mark.parametrize(
     ("access", "empty", "kinds"),
     [
-        ("json", True, {"servers", "faults", "exchanges", "connections"}),
-        ("combined", False, {"servers", "faults", "exchanges"}),
-        ("off", True, {"servers", "faults"}),
+        ("json", True, {"servers", "attacks", "faults", "exchanges", "connections"}),
+        ("combined", False, {"servers", "attacks", "faults", "exchanges"}),
+        ("off", True, {"servers", "attacks", "faults"}),
     ],
 )
 def test_notices_that_no_log_holds_are_not_asked_for(access: str, empty: bool, kinds: set[str]) -> None:

@@ -1,0 +1,62 @@
+"""`waf`: requests that look like known attacks are told, and with `block` refused before a server sees any of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from proxycore.composition.filters import Filter, NeedBody, Reject
+from proxycore.composition.filters import Verdict as Decision
+from proxycore.config import Waf
+from proxycore.policies.waf.inspection import Inspector, Verdict, is_readable
+from proxycore.words.notices import AttackFound
+
+if TYPE_CHECKING:
+    from proxycore.composition.exchange import Exchange
+
+
+class WafFilter(Filter):
+    """Looks at heads, then at the beginning of content that rules can read. Clients are never told what was found."""
+
+    def __init__(self, waf: Waf) -> None:
+        self._inspector = Inspector(waf)
+        self._blocks = waf.mode == "block"
+        self._window = waf.body
+
+    def on_route(self, exchange: Exchange) -> Decision | None:
+        request = exchange.request
+        verdict = self._inspector.head(request)
+        refusal = None if verdict is None else self._judge(exchange, verdict)
+        if refusal is not None or not is_readable(request):
+            return refusal
+        exchange.local(self)["score"] = 0 if verdict is None else verdict.score
+        return NeedBody(min(self._window, exchange.plan.limits.buffer), self._read_content)
+
+    def _read_content(self, exchange: Exchange, content: bytes, complete: bool) -> Decision | None:
+        verdict = self._inspector.body(exchange.request, content)
+        if verdict is None:
+            return None
+        return self._judge(exchange, verdict, exchange.local(self)["score"])
+
+    def _judge(self, exchange: Exchange, verdict: Verdict, before: int = 0) -> Reject | None:
+        """Tell what was found, and refuse if it is enough. `before` is the score of what was found earlier."""
+        score = before + verdict.score
+        blocks = self._blocks and score >= self._inspector.threshold
+        if exchange.trace is not None:
+            for rule, where, _ in verdict.findings:
+                exchange.trace.add("waf", "found", rule.id, f"{rule.name} in {where}")
+            exchange.trace.add("waf", "refused" if blocks else "let in", "", f"score {score}")
+        exchange.notify(
+            "attacks",
+            lambda wall: AttackFound(
+                wall,
+                client=exchange.client.ip,
+                route=exchange.route.name,
+                request_id=exchange.request_id,
+                score=score,
+                blocked=blocks,
+                findings=[(rule.id, rule.name, where, matched) for rule, where, matched in verdict.findings],
+            ),
+        )
+        if not blocks:
+            return None
+        return Reject(403, "This request was refused.", rule=f"waf.{verdict.findings[0].rule.id}")
