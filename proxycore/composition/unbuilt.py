@@ -26,11 +26,8 @@ def check_built(config: Config) -> None:
 
 
 def _process(config: Config) -> Iterator[str]:
-    if config.admin is not None:
-        if config.workers != 1:
-            yield "admin: with several workers"
-        if config.admin.tls is not None:
-            yield "admin.tls"
+    if config.admin is not None and config.workers != 1:
+        yield "admin: with several workers"
 
 
 def _route(route: Route) -> Iterator[str]:

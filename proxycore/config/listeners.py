@@ -9,7 +9,7 @@ from proxycore.config import forms
 from proxycore.config.addresses import Bind, parse_bind
 from proxycore.config.kinds import Duration, IPAddress, ListOf, Network, NetworkOf, OneOf
 from proxycore.config.problems import Place
-from proxycore.config.process import Certificate
+from proxycore.config.process import Admin, Certificate
 from proxycore.config.sections import (
     DERIVED,
     Nested,
@@ -113,3 +113,10 @@ class Listener(Section):
         for index, protocol in enumerate(self.protocols):
             if protocol in self.protocols[:index]:
                 place.at("protocols", index).problem(f'"{protocol}" stands here twice')
+
+
+def dashboard_listener(admin: Admin) -> Listener:
+    """Where `[admin]` listens."""
+    return Listener(
+        name="admin", bind=admin.bind, tls=None if admin.tls is None else ListenerTls(certificates=[admin.tls])
+    )

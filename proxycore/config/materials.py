@@ -29,10 +29,11 @@ class Materials:
     cookies of `sticky` are signed with, by file. `users` are hashes of passwords by name, `api_keys` names by the
     SHA-256 of the key, `key_sets` lists of JSON Web Keys, all three by file; `policies.auth` parses such files.
 
-    `listener_tls` are the contexts that listeners with TLS shake hands under, `upstream_tls` those for servers
-    whose url is https, each by the name of its listener or upstream. They must be complete: certificates,
-    versions, protocols (ALPN), and whom they trust. `tls_is_outside`: whoever drives the core speaks TLS itself,
-    or nobody does, and the core is told plaintext; no context is needed then. So do the testing kit and recordings.
+    `listener_tls` are the contexts that listeners with TLS shake hands under, `upstream_tls` those for servers by
+    https, each by the name of its listener or upstream; `dashboard_tls` is that of `[admin]`. They must be complete:
+    certificates, versions, protocols (ALPN), and whom they trust. `tls_is_outside`: whoever drives the core speaks TLS
+    itself, or nobody does, and the core is told plaintext; no context is needed then. So do the testing kit and
+    recordings.
     """
 
     error_pages: Mapping[int, bytes] = field(default_factory=_nothing)
@@ -43,4 +44,5 @@ class Materials:
     key_sets: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=_nothing)
     listener_tls: Mapping[str, SSLContext] = field(default_factory=_nothing)
     upstream_tls: Mapping[str, SSLContext] = field(default_factory=_nothing)
+    dashboard_tls: SSLContext | None = None
     tls_is_outside: bool = False

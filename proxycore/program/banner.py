@@ -29,7 +29,8 @@ def banner(
         lines.append(f"  listener {listener.name:{width}}  {urls}")
     lines += [f"  upstream {upstream.name:{width}}  {_servers(upstream)}" for upstream in config.upstreams.values()]
     if dashboard is not None:
-        lines.append(f"  dashboard{' ' * width}  {url_of(dashboard, is_secure=False)}")
+        is_secure = config.admin is not None and config.admin.tls is not None
+        lines.append(f"  dashboard{' ' * width}  {url_of(dashboard, is_secure=is_secure)}")
     lines.append("Ctrl-C or SIGTERM stops it, SIGHUP reloads it, SIGUSR1 opens its log files anew")
     return "\n".join(lines)
 

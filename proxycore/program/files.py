@@ -22,7 +22,7 @@ from proxycore.policies.addresses import AddressSet
 from proxycore.policies.auth.passwords import parse_api_keys, parse_users
 from proxycore.policies.auth.tokens import parse_key_set
 from proxycore.program.access_log import compile_line
-from proxycore.program.tls_contexts import dialling_contexts, serving_contexts
+from proxycore.program.tls_contexts import dashboard_context, dialling_contexts, serving_contexts
 
 _Parsed = TypeVar("_Parsed")
 
@@ -193,6 +193,7 @@ def read_materials(config: Config, files: Files, source: str, problems: list[Pro
             for name, jwt in config.jwt.items()
         },
         listener_tls=serving_contexts(config, contents),
+        dashboard_tls=dashboard_context(config, contents),
         upstream_tls=dialling_contexts(config, contents),
     )
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 from proxycore.config import Certificate, Config, Listener, ListenerTls, UpstreamTls
+from proxycore.config.listeners import dashboard_listener
 from proxycore.mechanisms import tls
 from proxycore.program.private_files import private_file
 
@@ -42,6 +43,15 @@ def serving_contexts(config: Config, contents: Contents) -> dict[str, ssl.SSLCon
         for index, listener in enumerate(config.listeners)
         if listener.tls is not None
     }
+
+
+def dashboard_context(config: Config, contents: Contents) -> ssl.SSLContext | None:
+    """The context of `[admin]`, where it speaks TLS."""
+    if config.admin is None or config.admin.tls is None:
+        return None
+    listener = dashboard_listener(config.admin)
+    assert listener.tls is not None
+    return _serving(listener, listener.tls, contents, "admin.tls")
 
 
 def dialling_contexts(config: Config, contents: Contents) -> dict[str, ssl.SSLContext]:

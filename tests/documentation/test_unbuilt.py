@@ -15,4 +15,3 @@ def test_the_readme_tells_what_is_not_there_yet() -> None:
     told = section[1].lower()
     assert [key for key in _ROUTE_KEYS if key.replace("_", " ") not in told] == []
     assert "admin" in told
-    assert "tls" in told

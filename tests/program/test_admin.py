@@ -21,6 +21,7 @@ from proxycore.program import banner
 from proxycore.program.commands.hash_password import hash_password
 from proxycore.program.files import Disk, Source
 from proxycore.program.service import Service
+from tests.certificates import client_context, leaf
 from tests.program.programs import Origin, Program, call, get, until
 from tests.sockets.served import BINDINGS, Served, serving
 
@@ -232,6 +233,25 @@ def test_a_password_keeps_others_out(binding: str, origins: list[Origin], tmp_pa
             headers = {} if credentials is None else {"Authorization": f"Basic {coded}"}
             for path in ("/", "/metrics", "/api/v1/status"):
                 assert admin.ask("GET", path, **headers)[0] == status
+
+
+def test_it_speaks_tls(binding: str, tmp_path: Any) -> None:
+    certificate = leaf("localhost")
+    (tmp_path / "a.crt").write_bytes(certificate.cert_chain_pems[0].bytes())
+    (tmp_path / "a.key").write_bytes(certificate.private_key_pem.bytes())
+    file = tmp_path / "proxy.toml"
+    file.write_text(
+        '[admin]\nbind = "127.0.0.1:0"\ntls = { certificate = "a.crt", key = "a.key" }\n'
+        '[[listeners]]\nname = "admin"\nbind = "127.0.0.1:0"\n[[routes]]\nrespond = {}\n'
+    )
+    loaded = Source(str(file)).load(Disk())
+    with serving(binding, loaded.config, materials=loaded.materials) as served:
+        assert served.server.dashboard is not None
+        port = urlsplit(url_of(served.server.dashboard)).port
+        connection = http.client.HTTPSConnection("localhost", port, context=client_context(), timeout=10)
+        connection.request("GET", "/livez")
+        assert connection.getresponse().read() == b"alive\n"
+        connection.close()
 
 
 def test_a_password_that_is_no_hash_is_told_with_its_place(tmp_path: Any) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 from proxycore import __version__
-from proxycore.config import BasicAuth, Config, Limits, Listener, Respond, Route
+from proxycore.config import BasicAuth, Config, Limits, Respond, Route
+from proxycore.config.listeners import dashboard_listener
 from proxycore.config.materials import Materials
 from proxycore.config.process import Admin
 from proxycore.policies.statistics import Statistics
@@ -30,9 +32,10 @@ def beside(service: Service, statistics: Statistics, materials: Materials) -> di
     local = Local(service, statistics)
     service.call_each_second(local.look)
     hosts = () if admin.bind.startswith("unix:") else admin.hosts
+    context = materials.dashboard_tls
     return {
         "config": admin_config(admin),
-        "materials": materials,
+        "materials": replace(materials, listener_tls={} if context is None else {"admin": context}),
         "filters": [Pages(local, version=__version__, hosts=hosts)],
     }
 
@@ -41,7 +44,7 @@ def admin_config(admin: Admin) -> Config:
     """A configuration whose every request the filter `Pages` answers."""
     password = admin.password_file
     return Config(
-        listeners=[Listener(name="admin", bind=admin.bind)],
+        listeners=[dashboard_listener(admin)],
         basic_auth={} if password is None else {"admin": BasicAuth(file=password, realm="proxycore")},
         routes=[Route(name="admin", respond=Respond(status=404), basic_auth=None if password is None else "admin")],
         limits=Limits(buffer=CONTENT_MAX, request_body=CONTENT_MAX),
