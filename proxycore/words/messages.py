@@ -115,7 +115,7 @@ class WrittenHeaders(Headers):
         return Headers(self.fields.copy()) if self.lines is None else WrittenHeaders(self._written, self.lines)
 
     def __contains__(self, name: bytes) -> bool:
-        return any(field[0] == name for field in (self._written if self._fields is None else self._fields))
+        return name in [field[0] for field in (self._written if self._fields is None else self._fields)]
 
 
 class RequestHead:
