@@ -39,6 +39,8 @@ IMPURE_MODULES = frozenset(
 IMPURE_CALLS = frozenset({"open", "print", "input", "breakpoint", "eval", "exec", "__import__", "hash"})
 CLOCKS = frozenset({"now", "utcnow", "today"})
 RUNTIMES = frozenset({"asyncio", "trio", "gevent"})
+MAY_LOAD_SSL = frozenset({"mechanisms/tls.py", "program/tls_contexts.py"})
+"""It takes longer to load than all of ours, and whoever speaks no TLS has no use for it."""
 
 
 def room_of(module: str) -> str:
@@ -165,6 +167,17 @@ def test_imports_run_one_way(path: Path, room: str) -> None:
 @pytest.mark.parametrize(("path", "room"), [file for file in FILES if file.values[1] in PURE])
 def test_the_core_is_pure(path: Path, room: str) -> None:
     assert purity_offences(path.read_text()) == []
+
+
+@pytest.mark.parametrize(("path", "room"), [file for file in FILES if file.values[1] != "binding"])
+def test_ssl_is_loaded_in_two_places(path: Path, room: str) -> None:
+    tree = ast.parse(path.read_text())
+    guarded = [
+        node for node in ast.walk(tree) if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+    ]
+    for_types = {id(node) for block in guarded for node in ast.walk(block)}
+    loads = any(name.partition(".")[0] == "ssl" for node, name in imported_names(tree) if id(node) not in for_types)
+    assert not loads or str(path.relative_to(ROOT / "proxycore")) in MAY_LOAD_SSL
 
 
 @pytest.mark.parametrize("runtime", sorted(RUNTIMES))
