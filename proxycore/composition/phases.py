@@ -13,7 +13,7 @@ from proxycore.composition.deliberation import FAILED
 from proxycore.composition.filters import CloseWebSocket, Drop, Reject, Respond, Retry
 from proxycore.mechanisms.websocket.frames import INTERNAL_ERROR
 from proxycore.words.errors import Failure, Outcome
-from proxycore.words.messages import RequestHead, ResponseHead
+from proxycore.words.messages import RequestHead, ResponseHead, WrittenHeaders
 
 if TYPE_CHECKING:
     from proxycore.composition.attempts import Attempts
@@ -129,14 +129,15 @@ def change_answer(engine: Engine, exchange: Exchange, answer: Respond) -> Respon
     except Exception:
         _fault(engine, exchange)
         return FAILED
-    return Respond(answer.head, body)
+    return answer if body is answer.body else Respond(answer.head, body)
 
 
 def _framed(exchange: Exchange, answer: Respond) -> Respond:
-    """A copy, since a filter may answer with the same one each time."""
-    copy = Respond(answer.head.copy(), answer.body)
-    frame(exchange, copy)
-    return copy
+    """A copy, since a filter may answer with the same one each time. Headers that are written are for one answer."""
+    if type(answer.head.headers) is not WrittenHeaders:
+        answer = Respond(answer.head.copy(), answer.body)
+    frame(exchange, answer)
+    return answer
 
 
 def change_message(

@@ -86,7 +86,7 @@ class Headers:
 
 
 class WrittenHeaders(Headers):
-    """Headers of which the lines are written already, for a response that is sent many times.
+    """Headers of which the lines are written already, for a response that is sent many times. Each answer has its own.
 
     `lines` is what `http1.writer` makes of `written`. Whoever asks for `fields` gets a list as always, which may be
     changed: so the lines count no more from then on, and `lines` is None.
