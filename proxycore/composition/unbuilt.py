@@ -9,17 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from proxycore.config import Config, ConfigError, Problem, Route
-
-_ROUTE_KEYS = ("forward_auth",)
+from proxycore.config import Config, ConfigError, Problem
 
 
 def check_built(config: Config) -> None:
     """Raise ConfigError if `config` asks for what can't be served yet."""
-    places = [
-        *_process(config),
-        *(place for route in config.routes for place in _route(route)),
-    ]
+    places = list(_process(config))
     if places:
         message = "this version of proxycore can't do that yet; take the key out to serve without it"
         raise ConfigError([Problem("configuration", None, place, message) for place in places])
@@ -28,9 +23,3 @@ def check_built(config: Config) -> None:
 def _process(config: Config) -> Iterator[str]:
     if config.admin is not None and config.workers != 1:
         yield "admin: with several workers"
-
-
-def _route(route: Route) -> Iterator[str]:
-    for key in _ROUTE_KEYS:
-        if getattr(route, key):
-            yield f'routes "{route.name}".{key}'

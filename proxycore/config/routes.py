@@ -288,7 +288,12 @@ class ForwardAuth(Section):
     upstream: Word = setting(Reference("upstreams"), "Which of `[upstreams]` is asked.")
     path: Word = setting(forms.REQUEST_PATH, "Path that it is asked for.", default="/")
     copy_headers: Words = setting(
-        ListOf(forms.EDITED_FIELD_NAME), "Fields of its answer that the request takes along.", default=()
+        ListOf(forms.EDITED_FIELD_NAME),
+        "Fields of its answer that the request takes along; a client's own are removed.",
+        default=(),
+    )
+    user_header: OptionalWord = setting(
+        forms.EDITED_FIELD_NAME, "The field of its answer that is the user's name: {user}.", default=None
     )
 
 

@@ -8,7 +8,7 @@ Made for a route in the order in which they see its requests:
     cors                  preflights are answered        they carry no credentials
     csrf
     rate limits           by what anyone has             so that guessing passwords is limited too
-    authentication        certificate, key, token, password
+    authentication        certificate, key, token, password, another upstream's word
     rate limits           by who the client is
     concurrency limits
     waf                   what comes in                  content is waited for, by those only who may come
@@ -25,6 +25,7 @@ from proxycore.config.materials import Materials
 from proxycore.filters.access import AccessFilter
 from proxycore.filters.authentication import ApiKeyFilter, BasicAuthFilter, ClientCertificateFilter, JwtFilter
 from proxycore.filters.browsers import CorsFilter, CsrfFilter, ResponseFieldsFilter
+from proxycore.filters.forward_auth import ForwardAuthFilter
 from proxycore.filters.identity import IdentityFilter, identity_fields
 from proxycore.filters.limits import ConcurrencyLimitFilter, RateLimitFilter
 from proxycore.filters.waf import WafFilter
@@ -107,6 +108,8 @@ class Gate:
             if basic.name not in self._passwords:
                 self._passwords[basic.name] = Remembered(REMEMBERED, self._entropy(16))
             yield BasicAuthFilter(basic, users, self._passwords[basic.name], identity)
+        if route.forward_auth is not None:
+            yield ForwardAuthFilter(route.forward_auth, identity)
 
     def _tokens_of(self, jwt: Jwt, key_set: Sequence[Mapping[str, Any]]) -> _Tokens:
         """One for each of `[jwt]`, for as long as neither it nor its keys change."""

@@ -31,6 +31,9 @@ def _names(config: Config) -> Iterable[str]:
         *(keys.user_header for keys in config.api_keys.values()),
         *(certificate.user_header for certificate in certificates),
     ]
+    for route in config.routes:
+        if route.forward_auth is not None:
+            yield from route.forward_auth.copy_headers
     yield from (header for header in headers if header is not None)
 
 
