@@ -68,7 +68,11 @@ class Deliberation:
         while self._next < len(self._phase):
             step = self._phase[self._next]
             self._next += 1
-            if not self._obey(self._guarded(partial(step, self._exchange))):
+            try:
+                verdict = step(self._exchange)
+            except Exception:
+                verdict = self._failed()
+            if verdict is not None and not self._obey(verdict):
                 return
         self._then()
 
@@ -76,8 +80,12 @@ class Deliberation:
         try:
             return decide()
         except Exception:
-            self._engine.fault(f"a filter, in exchange {self._exchange.id}")
-            return FAILED
+            return self._failed()
+
+    def _failed(self) -> Verdict:
+        """A filter has raised."""
+        self._engine.fault(f"a filter, in exchange {self._exchange.id}")
+        return FAILED
 
     def _obey(self, verdict: Verdict | None) -> bool:
         """Do what a filter decided. True: go on."""
