@@ -85,12 +85,11 @@ class Attempts:
         lease = self.upstream.lease(exchange, self, server)
         if lease is None:
             return None
+        self._leave_queue(exchange, now)
         if isinstance(lease, Failure):
             return self._failure or lease
         self.lease = lease
         self.server = lease.server
-        if self._queue_clock is not None:
-            self._leave_queue(now)
         return lease
 
     def wait(self, engine: Engine, on_due: Callable[[], None]) -> None:
@@ -101,11 +100,12 @@ class Attempts:
             if self.queued is None:
                 self.queued = 0.0
 
-    def _leave_queue(self, now: float) -> None:
-        assert self._queue_clock is not None
-        self._queue_clock.drop()
-        self._queue_clock = None
-        self.queued = now - self._waiting_since
+    def _leave_queue(self, exchange: Exchange, now: float) -> None:
+        if self._queue_clock is not None:
+            self._queue_clock.drop()
+            self._queue_clock = None
+            self.queued = now - self._waiting_since
+            self.upstream.leave_queue(exchange)
 
     def follows(self, exchange: Exchange, failure: Failure, lease: UpstreamSide | None, now: float) -> bool:
         """Whether another try follows the one that `failure` ended on `lease`; it is counted then: `ask` for it."""
@@ -191,10 +191,7 @@ class Attempts:
         if self._pause_clock is not None:
             self._pause_clock.drop()
             self._pause_clock = None
-        if self._queue_clock is not None:
-            self._queue_clock.drop()
-            self._queue_clock = None
-            self.upstream.leave_queue(exchange)
+        self._leave_queue(exchange, exchange.now)
         lease = self.take_lease()
         if lease is not None:
             lease.cancel()

@@ -10,7 +10,7 @@ from proxycore.config import Config, ConfigError, Sticky
 from proxycore.config.materials import Materials
 from proxycore.core import Core
 from proxycore.words.commands import DisableServer, DrainServer, RemoveServer
-from tests.core.worlds import Answer, World, numbered
+from tests.core.worlds import Answer, World, config, numbered
 
 SECRET = Materials(sticky_secrets={"secret": b"0123456789abcdef"})
 ONE = ("10.0.0.1", 80)
@@ -100,6 +100,32 @@ def test_a_session_waits_for_its_server() -> None:
     here.tell("data_received", conn, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
     assert here.end(busy).status == 200
     assert here.end(waits).server == first.server
+
+
+def test_who_waits_for_a_server_that_goes_is_refused_in_time() -> None:
+    servers: Any = [{"url": f"http://10.0.0.{n}:80", "max_connections": 1} for n in (1, 2)]
+    sticky = Sticky(cookie="SID", secret_file="secret", on_failure="error")
+    here = World(config(*servers, sticky=sticky, wait_until_up=2), SECRET)
+    first = here.ask()
+    here.modes[(first.server, 80)] = "silent"
+    busy, waits = here.begin(headers=cookie_of(first)), here.begin(headers=cookie_of(first))
+    assert here.core.ledger().queued == 1
+    here.tell("commanded", DisableServer("api", f"{first.server}:80"))
+    assert here.core.ledger().queued == 0
+    here.pass_time(2.5)
+    assert here.end(waits).status == 503
+    here.tell("connection_lost", busy, None)
+    here.drain()
+
+
+@pytest.mark.parametrize("forged", ["x", "x" * 32, "\xff" * 32, "", "=" * 32, "x" * 8000])
+def test_what_was_forged_counts_for_nothing(forged: str) -> None:
+    here = world()
+    first = here.ask()
+    genuine = cookie_of(first)["Cookie"]
+    assert here.ask(headers={"Cookie": f"SID={forged}; {genuine}"}).server == first.server
+    assert here.ask(headers={"Cookie": f"SID={forged}"}).get("set-cookie").startswith("SID=")
+    assert not any(b"SID" in head for _, head in here.heads)
 
 
 def test_a_secret_that_is_missing_or_short_is_an_error_with_its_place() -> None:
