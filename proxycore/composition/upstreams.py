@@ -398,7 +398,8 @@ class UpstreamState:
     def changed(self, server: ServerState, state: str, reason: str) -> None:
         """Something about `server` changed: tell who watches, and the balancer before it picks again."""
         self._is_stale = True
-        self._clock.set(min(self._clock.at, server.next_change(self.now, self.config.slow_start)))
+        if not self.is_closing:
+            self._clock.set(min(self._clock.at, server.next_change(self.now, self.config.slow_start)))
         if "servers" in self._engine.watch:
             self._engine.notify(ServerChanged(self._engine.wall, self.name, server.name, state, reason))
 
@@ -448,8 +449,6 @@ class UpstreamState:
             if not isinstance(chosen, ServerState):
                 return chosen
             server = chosen
-        if self.queue:
-            self.queue.pop(exchange.id, None)
         server.active += 1
         if server.active >= server.max_connections:
             server.is_full = True

@@ -111,6 +111,18 @@ def test_our_own_want_of_files_is_no_fault_of_a_server() -> None:
     assert world.changes == []
 
 
+def test_a_server_that_fails_during_a_drain_leaves_no_clock() -> None:
+    world = World(numbered(3, outliers=Outliers(failures=1), retries=Retries(max=0)))
+    world.modes[ONE] = "silent"
+    for _ in range(3):
+        world.begin()
+    world.tell("drain_requested", deadline=world.now + 10)
+    world.kill(ONE)
+    world.pass_time(11)
+    assert world.core.ledger().is_empty, str(world.core.ledger())
+    assert world.core.is_drained
+
+
 def test_a_server_that_comes_back_starts_slowly() -> None:
     world = World(numbered(2, outliers=Outliers(eject=10), slow_start=100))
     world.modes[ONE] = "refused"
