@@ -166,6 +166,13 @@ def test_an_unsafe_request_that_succeeds_makes_the_stored_void(proxy: Proxy, met
     proxy.get("http://example.com/other").goes_to("api")
 
 
+def test_no_parameter_ends_before_the_key_says_so() -> None:
+    proxy = make_proxy(key=("query.a", "query.b"))
+    fill(proxy, url="http://example.com/?a=1%0A2&b=3")
+    assert not is_hit(proxy.get("http://example.com/?a=1&b=2%0A3"))
+    assert is_hit(proxy.get("http://example.com/?b=3&a=1%0a2"))
+
+
 def test_only_if_cached(proxy: Proxy) -> None:
     asked = {"Cache-Control": "only-if-cached"}
     proxy.get(URL, headers=asked).is_refused(504, rule="only-if-cached")

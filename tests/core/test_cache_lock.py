@@ -130,6 +130,14 @@ def test_when_the_first_one_leaves_the_next_asks(world: World) -> None:
     assert world.content(second) == world.content(third) == b"0123456789"
 
 
+def test_nobody_waits_for_the_answer_to_an_offer_of_another_protocol(world: World) -> None:
+    offer = (b"Upgrade: websocket", b"Connection: Upgrade", b"Sec-WebSocket-Version: 13")
+    world.ask(*offer, b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==")
+    world.ask()
+    assert len(world.servers) == 2
+    world.send(FRESH + b"0123456789")
+
+
 def test_who_waited_long_enough_asks_for_itself(world: World) -> None:
     world.ask()
     second = world.ask()

@@ -83,10 +83,10 @@ def compile_key(names: Sequence[str], route: str) -> Callable[[Scope], bytes | N
     own = route.encode()
 
     def read(scope: Scope) -> bytes | None:
-        # No value that came in a request holds a line feed, so nothing collides.
         parts = [own, (scope.upstream or "").encode()]
         parts += [reader(scope) for reader in readers]
-        key = b"\n".join(parts)
+        # Each with its length: a parameter of a query is decoded, and may hold whatever would stand between them.
+        key = b"".join([b"%d:%b" % (len(part), part) for part in parts])
         return key if len(key) <= KEY_MAX else None
 
     return read
@@ -108,6 +108,7 @@ class _DefaultKey:
             # As many as there are upstreams: no request can name one.
             beginning = self._beginnings[upstream] = b"%b\n%b\n" % (self._route, (upstream or "").encode())
         host = _read_host(scope)
+        # Nothing of a head holds a line feed.
         key = b"%b%b\n%b\n%b" % (beginning, request.scheme, host, request.target)
         return key if len(key) <= KEY_MAX else None
 

@@ -51,6 +51,8 @@ def request_refusal(request: RequestHead, directives: Directives) -> str | None:
     """Why this request neither asks the store nor fills it."""
     if request.method not in (b"GET", b"HEAD"):
         return "method"
+    if request.upgrade is not None:
+        return "upgrade"  # it asks for a conversation, and its answer may not come before the end of one
     if request.has_content:
         return "content"  # a fat GET: what its content changes is in no key
     if b"no-store" in directives:
