@@ -73,14 +73,16 @@ def test_a_success_between_failures_forgives_them() -> None:
     assert world.changes == []
 
 
-def test_the_end_of_a_kept_connection_is_no_failure() -> None:
+@pytest.mark.parametrize("end", [("connection_lost", "ECONNRESET"), ("eof_received",)])
+def test_the_end_of_a_kept_connection_is_no_failure(end: tuple[str, ...]) -> None:
     world = World(numbered(2, outliers=Outliers(failures=1)))
     world.shares(2)
     world.modes[ONE] = "silent"
     conns = [world.begin(), world.begin()]
     world.modes.clear()
     (kept,) = [conn for conn, address in world.open.items() if address == ONE]
-    world.tell("connection_lost", kept, "ECONNRESET")
+    fact, *error = end
+    world.tell(fact, kept, *error)
     assert [world.end(conn).status for conn in conns] == [200, 200]
     assert world.changes == []
 

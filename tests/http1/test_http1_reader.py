@@ -313,6 +313,42 @@ def test_a_truncated_response_raises_once() -> None:
     assert reader.next_event() is None
 
 
+def test_an_end_before_the_response_cuts_nothing_short() -> None:
+    reader = response_reader()
+    reader.eof_received()
+    with pytest.raises(Malformed) as caught:
+        reader.next_event()
+    assert caught.value.error == "connection_terminated"
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        (b"GET /\r\n", 400),
+        (b"SSH-2.0-OpenSSH_9.6\r\n", 400),
+        (b"GET / HTTP/2.0\r\n", 505),
+        (b"TRACE / HTTP/1.1\r\n", 405),
+    ],
+)
+@pytest.mark.parametrize("rest", [b"", b"Host: a\r\n\r\n", b"Bad name: a\r\n\x00"])
+def test_a_line_that_starts_no_request_is_refused_before_the_head_is_whole(
+    line: bytes, status: int, rest: bytes
+) -> None:
+    reader = request_reader()
+    reader.receive(line + rest)
+    with pytest.raises(Refused) as caught:
+        reader.next_event()
+    assert caught.value.status == status
+
+
+def test_a_line_that_starts_no_response_is_told_before_the_head_is_whole() -> None:
+    reader = response_reader()
+    reader.receive(b"SSH-2.0-OpenSSH_9.6\r\n")
+    with pytest.raises(Malformed) as caught:
+        reader.next_event()
+    assert caught.value.error == "http_protocol_error"
+
+
 def test_the_repr_tells_the_state() -> None:
     reader = request_reader()
     reader.receive(POST + b"Content-Length: 5\r\n\r\nhel")

@@ -148,13 +148,13 @@ class _Reader:
 
     # ---- blocks of lines -----------------------------------------------------------------------------------------
 
-    def _take_block(self, limits: strict.HeadLimits, leading: int) -> bytes | None:
+    def _take_block(self, limits: strict.HeadLimits, start_line: strict.StartLine | None) -> bytes | None:
         """Consume the bytes up to an empty line and that; None while it isn't here."""
         data, at = self._data, self._at
         end = data.find(b"\r\n\r\n", at + self._searched)
         if end < 0:
             if self._watch is None:
-                self._watch = strict.HeadWatch(limits, leading)
+                self._watch = strict.HeadWatch(limits, start_line)
             self._watch.look(data[at:] if at else data)
             # Three bytes of the four may be here already.
             self._searched = max(len(data) - at - 3, 0)
@@ -289,7 +289,7 @@ class _Reader:
             return self._end_content(End())
         if len(data) == at:
             return None
-        block = self._take_block(self._trailer_limits, 0)
+        block = self._take_block(self._trailer_limits, None)
         if block is None:
             return None
         return self._end_content(End(strict.read_trailers(block, self._trailer_limits, self._codec.request_fields)))
@@ -358,7 +358,7 @@ class RequestReader(_Reader):
             # RFC 9112 section 2.2: old clients send an empty line after a POST. One is ignored.
             self._blank_seen = True
             self._skip_line_end()
-        head = self._take_block(self._limits, 1)
+        head = self._take_block(self._limits, strict.request_line)
         if head is None:
             return None
         request = strict.read_request(head, self._codec, self._limits, self._scheme)
@@ -452,7 +452,7 @@ class ResponseReader(_Reader):
     def _read_head(self) -> ResponseHead | None:
         if self._at == len(self._data):
             return None
-        head = self._take_block(self._limits, 1)
+        head = self._take_block(self._limits, strict.status_line)
         if head is None:
             return None
         response, until_close = strict.read_response(head, self._codec, self._limits, self._method)
@@ -486,4 +486,7 @@ class ResponseReader(_Reader):
             return self._end_content(End())
         if self._state in (ResponseReader._keep, ResponseReader._tunnel, _Reader._drop):
             return None
+        if self._state is ResponseReader._read_head and not self._interim and not self.buffered:
+            # Nothing of it came: as after a reset, a kept connection may just have been closed as it was used.
+            raise Malformed("closed before the response", "connection_terminated")
         raise Malformed("the response was cut short", "http_response_incomplete")

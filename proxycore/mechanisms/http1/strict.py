@@ -22,6 +22,7 @@ the bytes counts (`HeadWatch`), the same one that a reader fed byte by byte woul
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from http import HTTPStatus
 
 from proxycore.mechanisms.http1 import fields
@@ -31,6 +32,7 @@ from proxycore.words.messages import ABSENT, UNKNOWN, Field, Headers, RequestHea
 
 _FAULT = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?=[^\n])|(?<!\r)\n")
 """A control byte, a CR without its LF, a LF without its CR."""
+_CONTROL = "a control byte or a bare CR or LF"
 
 _CRLF = b"\r\n"
 
@@ -46,18 +48,22 @@ class HeadLimits:
         self.target = size if target is None else target
 
 
+StartLine = Callable[[bytes, HeadLimits], object]
+"""Reads the line before the first field: `request_line` or `status_line`. Raises Refused."""
+
+
 class HeadWatch:
     """Finds what condemns a head before it is whole, at the earliest byte that does.
 
-    Feed it ever longer beginnings of the same head. `leading` is the number of lines before the
-    first field: 1, or 0 for trailers.
+    Feed it ever longer beginnings of the same head. `start_line` reads its first line; trailers have none.
     """
 
-    __slots__ = ("_leading", "_limits", "_lines", "_seen")
+    __slots__ = ("_leading", "_limits", "_lines", "_seen", "_start_line")
 
-    def __init__(self, limits: HeadLimits, leading: int = 1) -> None:
+    def __init__(self, limits: HeadLimits, start_line: StartLine | None) -> None:
         self._limits = limits
-        self._leading = leading
+        self._start_line = start_line
+        self._leading = 0 if start_line is None else 1
         self._lines = 0
         self._seen = 0
 
@@ -68,13 +74,10 @@ class HeadWatch:
         found = _FAULT.search(head, max(seen - 1, 0))
         faults: list[tuple[int, int, str]] = []
         if found:
-            faults.append(
-                (found.end() if found[0] == b"\r" else found.start(), 400, "a control byte or a bare CR or LF")
-            )
-        if self._leading and not self._lines:
-            if head.startswith(_CRLF):
-                faults.append((1, 400, "an empty line where a message must start"))
+            faults.append((found.end() if found[0] == b"\r" else found.start(), 400, _CONTROL))
+        if self._start_line is not None and not self._lines:
             self._look_at_target(head, faults)
+            self._look_at_start(head, self._start_line, faults)
         lines = self._lines + head.count(_CRLF, max(seen - 1, 0))
         if head.endswith(b"\r\n\r\n"):
             lines -= 1
@@ -94,6 +97,19 @@ class HeadWatch:
         target = head[start : end + 1]
         if start and len(target) > self._limits.target and b" " not in target and b"\r" not in target:
             faults.append((end, 414, "the request target is too long"))
+
+    def _look_at_start(
+        self, head: bytes | bytearray, start_line: StartLine, faults: list[tuple[int, int, str]]
+    ) -> None:
+        end = head.find(_CRLF)
+        if end == 0:
+            faults.append((1, 400, "an empty line where a message must start"))
+        elif end > 0:
+            # Whoever speaks another protocol, or HTTP/0.9, sends no empty line and would wait for our deadline.
+            try:
+                start_line(bytes(head[:end]), self._limits)
+            except Refused as fault:
+                faults.append((end + 1, fault.status, fault.reason))
 
     def _end_of_line(self, head: bytes | bytearray, number: int) -> int:
         end = -1
@@ -121,8 +137,8 @@ def _read_lines(
         if entry is None:
             if not checked:
                 # Nothing but TAB may be left: no bare CR or LF, no NUL.
-                if head.translate(None, fields.PLAIN) != _CRLF * (len(lines) - 1):
-                    HeadWatch(limits).look(head)
+                if head.translate(None, fields.PLAIN) != _CRLF * (len(lines) - 1) and _FAULT.search(head):
+                    raise Refused(400, _CONTROL)
                 checked = True
             entry = table.read(line)
         kind, field = entry
@@ -211,10 +227,10 @@ def read_request(head: bytes, codec: Codec, limits: HeadLimits, scheme: bytes = 
     """Read one whole request head, empty line included, that came over `scheme`. Raises Refused."""
     try:
         line, plain, special = _read_lines(head, limits, codec.request_fields)
-        method, target, version = _request_line(line, limits)
+        method, target, version = request_line(line, limits)
     except Refused:
         # What was wrong with the bytes as they came, if anything was, comes before what they mean.
-        HeadWatch(limits).look(head)
+        HeadWatch(limits, request_line).look(head)
         raise
     authority = special.get(fields.HOST)
     if authority is None:
@@ -246,7 +262,7 @@ def read_request(head: bytes, codec: Codec, limits: HeadLimits, scheme: bytes = 
     return request
 
 
-def _request_line(line: bytes, limits: HeadLimits) -> tuple[bytes, bytes, bytes]:
+def request_line(line: bytes, limits: HeadLimits) -> tuple[bytes, bytes, bytes]:
     """Method, target and version. Raises Refused (RFC 9112 section 3)."""
     words = line.split(b" ")
     if len(words) != 3:
@@ -362,9 +378,9 @@ def read_response(head: bytes, codec: Codec, limits: HeadLimits, method: bytes) 
     """
     try:
         line, plain, special = _read_lines(head, limits, codec.response_fields)
-        version, status, reason = _STATUS_LINES.get(line) or _status_line(line)
+        version, status, reason = _STATUS_LINES.get(line) or status_line(line, limits)
     except Refused:
-        HeadWatch(limits).look(head)
+        HeadWatch(limits, status_line).look(head)
         raise
     headers = Headers.__new__(Headers)
     headers.fields = plain
@@ -405,8 +421,11 @@ def read_response(head: bytes, codec: Codec, limits: HeadLimits, method: bytes) 
     return response, until_close
 
 
-def _status_line(line: bytes) -> tuple[bytes, int, bytes]:
-    """Version, status and reason (RFC 9112 section 4; the blank before an empty reason may be missing)."""
+def status_line(line: bytes, limits: HeadLimits) -> tuple[bytes, int, bytes]:
+    """Version, status and reason (RFC 9112 section 4; the blank before an empty reason may be missing).
+
+    Raises Refused. None of the `limits` is on this line alone.
+    """
     match = _STATUS_LINE.fullmatch(line)
     if not match:
         raise Refused(400, "not a status line")
@@ -458,7 +477,7 @@ def read_trailers(block: bytes, limits: HeadLimits, table: fields.FieldTable) ->
     client is, or change how the message is understood may not come this late (RFC 9110 section 6.5.1): dropped,
     since a recipient that merges trailers into headers would believe them. So are names with `_`.
     """
-    HeadWatch(limits, leading=0).look(block)
+    HeadWatch(limits, None).look(block)
     trailers: list[Field] = []
     for line in block.split(_CRLF)[:-2]:
         kind, field = table.read(line)
