@@ -59,10 +59,10 @@ class Lookup:
     """What one request found in the store, and what its way to the origin is for.
 
     Without a `key` the store is not used for it. `stored` is what may be validated, or stand in for a failure.
-    `alone` says that it waits for nobody (any more).
+    `alone` says that it waits for nobody (any more), `voidings` are those of the cache when the origin was asked.
     """
 
-    __slots__ = ("alone", "asked", "fill", "flight", "key", "since", "stored", "why")
+    __slots__ = ("alone", "asked", "fill", "flight", "key", "since", "stored", "voidings", "why")
 
     def __init__(self, key: bytes | None, asked: Directives, why: Forwarded, since: float) -> None:
         self.key = key
@@ -73,6 +73,7 @@ class Lookup:
         self.flight: Flight | None = None
         self.fill: Fill | None = None
         self.alone = False
+        self.voidings = 0
 
 
 class CacheFilter(Filter):
@@ -224,6 +225,7 @@ class CacheFilter(Filter):
         lookup = self._lookups.get(exchange.id)
         if lookup is None or lookup.key is None:
             return
+        lookup.voidings = self._shared.voidings
         request = exchange.request
         behind_the_key = {field for field in request.headers.fields if field[0] in UNKEYED}
         fields = [field for field in outbound.headers.fields if field not in behind_the_key]
@@ -335,7 +337,7 @@ class CacheFilter(Filter):
             tags=tags_of(headers),
         )
         lookup.fill = Fill(self._store, response, head.length)
-        self._shared.begin(lookup.fill)
+        self._shared.begin(lookup.fill, lookup.voidings)
         return None
 
     def _learn_from_head(self, exchange: Exchange, lookup: Lookup, head: ResponseHead) -> None:
@@ -381,7 +383,8 @@ class CacheFilter(Filter):
         )
         if b"no-store" in directives or directives.is_whole(b"private"):
             self._store.remove(stored)
-        else:
+        elif self._store.holds(stored):
+            # Else it was purged since we asked, or something newer has its place.
             self._store.put(renewed)
         return renewed
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from itertools import takewhile
 from typing import Final, Literal
 
 from proxycore.composition.filters import Signal
@@ -23,6 +24,9 @@ PIECE: Final = 64 * 1024
 
 UNSHARED_MAX: Final = 4096
 """Keys that are remembered for it."""
+
+VOIDED_MAX: Final = 1024
+"""Purges and invalidated URLs that are remembered, for requests that were on their way meanwhile."""
 
 
 class Flight:
@@ -172,22 +176,29 @@ def _nobody() -> None: ...
 
 
 class SharedCache:
-    """One of `[caches]` at work, for all routes that name it."""
+    """One of `[caches]` at work, for all routes that name it.
 
-    __slots__ = ("_fills", "_unshared", "flights", "store")
+    `voidings` counts purges and invalidations: who asks the origin notes it, and tells it to `begin`.
+    """
+
+    __slots__ = ("_fills", "_forgotten", "_unshared", "_voided", "flights", "store", "voidings")
 
     def __init__(self, cache: Cache) -> None:
         self.store = Store(cache.size, cache.object_max)
         self.flights: dict[bytes, Flight] = {}
         self._fills: dict[int, Fill] = {}
         self._unshared: OrderedDict[bytes, float] = OrderedDict()
+        self._voided: OrderedDict[Purge | bytes, int] = OrderedDict()
+        self._forgotten = 0
+        self.voidings = 0
 
     def configure(self, cache: Cache) -> None:
         """A reload's sizes."""
         self.store.resize(cache.size, cache.object_max)
 
     def purge(self, purge: Purge) -> int:
-        """Remove what an operator names; how many responses. What is on its way isn't stored."""
+        """Remove what an operator names; how many responses. What was asked for before this isn't stored."""
+        self._note_voided(purge)
         for fill in self._fills.values():
             if is_purged(purge, fill.response.url, fill.response.tags):
                 fill.forbid()
@@ -195,14 +206,32 @@ class SharedCache:
 
     def invalidate(self, url: bytes) -> None:
         """Remove all that is stored for a URL, and store nothing that was asked for before this."""
+        self._note_voided(url)
         for fill in self._fills.values():
             if fill.response.url == url:
                 fill.forbid()
         self.store.invalidate(url)
 
-    def begin(self, fill: Fill) -> None:
-        """A response begins to come in. `end` it once."""
+    def _note_voided(self, what: Purge | bytes) -> None:
+        self.voidings += 1
+        self._voided[what] = self.voidings
+        self._voided.move_to_end(what)
+        if len(self._voided) > VOIDED_MAX:
+            _, self._forgotten = self._voided.popitem(last=False)
+
+    def _was_voided(self, response: StoredResponse, since: int) -> bool:
+        """Whether a purge or an invalidation after the first `since` concerns it; also where nobody remembers."""
+        recent = takewhile(lambda voided: voided[1] > since, reversed(self._voided.items()))
+        return self._forgotten > since or any(
+            what == response.url if isinstance(what, bytes) else is_purged(what, response.url, response.tags)
+            for what, _ in recent
+        )
+
+    def begin(self, fill: Fill, since: int) -> None:
+        """A response begins to come in, that was asked for when `voidings` was `since`. `end` it once."""
         self._fills[id(fill)] = fill
+        if self.voidings > since and self._was_voided(fill.response, since):
+            fill.forbid()
 
     def end(self, fill: Fill, *, whole: bool) -> bool:
         """All has come, or no more will. True: it is stored."""

@@ -229,6 +229,28 @@ def test_a_purge_reaches_what_is_on_its_way(world: World) -> None:
     assert len(world.shared.store) == 0
 
 
+def test_a_purge_reaches_what_was_asked_for_before_it(world: World) -> None:
+    for target, purge in ((b"/1", Purge("host", "a")), (b"/2", Purge("url", "http://b/"))):
+        world.ask(target=target)
+        world._do(world.core.commanded(purge, world.now))
+        world.send(FRESH + b"0123456789")
+    world.ask(target=b"/1")
+    assert len(world.shared.store) == 1
+    world.send(FRESH + b"0123456789")
+    assert len(world.shared.store) == 2
+
+
+def test_a_purge_reaches_what_is_being_renewed(world: World) -> None:
+    world.ask()
+    world.send(b'HTTP/1.1 200 OK\r\nCache-Control: max-age=1\r\nETag: "1"\r\nContent-Length: 1\r\n\r\n1')
+    world.wait(2)
+    asks = world.ask()
+    world._do(world.core.commanded(Purge("host", "a"), world.now))
+    world.send(b'HTTP/1.1 304 Not Modified\r\nCache-Control: max-age=60\r\nETag: "1"\r\n\r\n')
+    assert world.content(asks) == b"1"
+    assert len(world.shared.store) == 0
+
+
 def test_many_who_find_it_stale_ask_once(world: World) -> None:
     tagged = FRESH.replace(b"\r\n\r\n", b'\r\nETag: "1"\r\n\r\n')
     world.ask()

@@ -75,6 +75,10 @@ class Store:
         """Whether anything is stored under this key, for whatever request."""
         return key in self._by_key
 
+    def holds(self, response: StoredResponse) -> bool:
+        """Whether this very response is stored."""
+        return response in self._by_key.get(response.key, ())
+
     def put(self, response: StoredResponse) -> bool:
         """Keep a response, in the place of the one for the same requests. False: it is too large."""
         self.remove(response)
