@@ -505,10 +505,6 @@ class DownstreamConnection:
         self.wire.abort()
 
     @property
-    def is_busy(self) -> bool:
-        return self._exchange is not None
-
-    @property
     def open_streams(self) -> int:
         return 0
 
