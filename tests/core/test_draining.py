@@ -28,7 +28,7 @@ def client(engine: Engine, number: int, ended: list[int]) -> ConnId:
         ended.append(number)
         del engine.clients[conn]
 
-    engine.clients[conn] = SimpleNamespace(end_now=end_now)  # type: ignore[assignment]
+    engine.clients[conn] = SimpleNamespace(end_now=end_now)
     return conn
 
 
