@@ -140,20 +140,6 @@ def test_a_message_without_content_has_no_end() -> None:
     assert [type(event) for event in events] == [RequestHead, RequestHead]
 
 
-def test_mid_content_lasts_from_the_head_to_the_end() -> None:
-    reader = request_reader()
-    assert not reader.mid_content
-    reader.receive(POST + b"Content-Length: 2\r\n\r\n")
-    list(pull(reader))
-    assert reader.mid_content
-    reader.receive(b"hi")
-    assert reader.next_event() == b"hi"
-    assert reader.mid_content
-    assert reader.next_event() == End()
-    assert not reader.mid_content
-    assert not reader.mid_head
-
-
 def test_bytes_behind_an_offer_to_upgrade_are_kept_for_the_tunnel() -> None:
     reader = request_reader()
     reader.receive(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n\x81\x85")

@@ -328,11 +328,6 @@ class RequestReader(_Reader):
         return self._state is RequestReader._read_head and self._at < len(self._data)
 
     @property
-    def mid_content(self) -> bool:
-        """Whether a head has been handed on whose End hasn't."""
-        return self._state not in (RequestReader._read_head, _Reader._drop)
-
-    @property
     def ended(self) -> bool:
         """Whether nothing will come any more: after a fault, or the last request of the connection."""
         return self._state is _Reader._drop
