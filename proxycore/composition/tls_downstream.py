@@ -4,6 +4,9 @@ Theory of operation. The layer is the connection's endpoint for as long as it li
 done it is alone; then ALPN (RFC 7301) decides what is spoken, `speak` makes the endpoint for that, and from
 then on the layer tells it the same facts in plaintext, while what it writes is encrypted by its `TlsWire`.
 
+What TLS 1.3 has to say behind the handshake, a ticket, is urgent for nobody: where a request came with the client's
+last step, it leaves with the answer (or with the next answer to the client's bytes), in the same segment.
+
 A session is made when the first bytes come, so that a connection that says nothing costs what it costs
 without TLS. One more handshake than `limits.handshakes` waits for its turn, unread; `timeouts.tls_handshake`
 runs from the accept, whoever it is that keeps the other waiting.
@@ -172,7 +175,8 @@ class TlsDownstream:
     def _shake_on(self, data: bytes) -> None:
         session = self._session
         plaintext = session.receive(data)
-        self._tls_wire.answer()
+        if not (plaintext and session.is_settled):
+            self._tls_wire.answer()
         if session.failure is not None:
             self._give_up(str(session.failure))
         elif session.is_established:

@@ -60,10 +60,12 @@ class TlsWire(Wire):
         super().close()
 
     def _say_goodbye(self) -> None:
-        self.flush()
-        data = self.session.close()
+        """What was written and close_notify leave together: a segment less for each connection that ends."""
+        counted, self.unsent = self.unsent, 0
+        pieces, self._pieces = self._pieces, []
+        data = self.session.encrypt(pieces) + self.session.close()
         if data:
-            self._send(data)
+            self._send(data, counted)
 
     def _send(self, data: bytes, counted: int = 0) -> None:
         """Send ciphertext. `write` has `counted` its plaintext already, which is a little less."""

@@ -150,6 +150,14 @@ class TlsSession:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     @property
+    def is_settled(self) -> bool:
+        """Whether the handshake is done for both: only tickets (RFC 8446 section 4.6.1) may still be there to `take`.
+
+        Never in TLS 1.2, where a client may send its data ahead of our Finished (RFC 7918).
+        """
+        return self.is_established and self.failure is None and self._object.version() == "TLSv1.3"
+
+    @property
     def is_over(self) -> bool:
         """Whether nothing more can come: `has_ended`, or a `failure`."""
         return self.has_ended or self.failure is not None

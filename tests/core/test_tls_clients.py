@@ -65,6 +65,27 @@ def test_a_request_is_answered(version: str) -> None:
     assert outcomes(here) == [("completed", "")]
 
 
+@pytest.mark.parametrize("tickets", [0, 2])
+def test_tickets_answer_and_close_notify_leave_together(tickets: int) -> None:
+    context = server_context()
+    context.num_tickets = tickets
+    here = world(context=context)
+    client = here.connect(client_context(version="1.3"), silent=True)
+    assert client.session is not None
+    client.session.start()
+    here._facts.clear()
+    (hello,) = [client.session.take()]
+    effects = here.core.data_received(client.conn, hello, 0.0)
+    client.session.receive(b"".join(effect.data for effect in effects))  # type: ignore[attr-defined]
+    get = b"GET /here HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    sends = client.sends
+    here.raw(client, client.session.take() + client.session.encrypt([get]))
+    assert client.sends == sends + 1
+    assert client.text.endswith(b"hello\n")
+    assert client.ended
+    assert (client.session.ticket is not None) == (tickets > 0)
+
+
 def test_a_request_that_came_with_the_handshake_is_answered() -> None:
     here = world()
     client = here.connect(client_context(), silent=True)
