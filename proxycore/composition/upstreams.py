@@ -571,13 +571,13 @@ class Candidates(Sequence[ServerState]):
         return f"Candidates({self._all()!r})"
 
 
-def _key_of(config: Upstream) -> Callable[[Exchange], bytes] | None:
-    """What the upstream's hash policy goes by; None for a policy that looks at no key."""
+def _key_of(config: Upstream) -> Callable[[Exchange], bytes | None] | None:
+    """What the upstream's hash policy goes by, None where a request lacks it; None for one that looks at no key."""
     if config.balance == "client_ip_hash":
         return lambda exchange: exchange.client.ip.encode()
     if config.balance == "uri_hash":
         return lambda exchange: exchange.request.target.partition(b"?")[0]
     if config.balance == "header_hash" and config.hash_header is not None:
         name = config.hash_header.lower().encode()
-        return lambda exchange: exchange.request.headers.get(name) or b""
+        return lambda exchange: exchange.request.headers.get(name)
     return None

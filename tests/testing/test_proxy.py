@@ -228,3 +228,16 @@ def test_explaining() -> None:
     refused = explain(config, "http://x/nothing")
     assert refused.as_dict()["answer"]["status"] == 404
     assert "none matched" in refused.text
+
+
+def test_requests_without_the_hashed_header_go_to_any_server() -> None:
+    servers = [f"http://10.0.0.{n}:80" for n in range(1, 4)]
+    proxy = Proxy(
+        Config(
+            listeners=[Listener(name="web", bind="127.0.0.1:80")],
+            upstreams={"app": Upstream(balance="header_hash", hash_header="X-Key", servers=servers)},
+            routes=[Route(upstream="app")],
+        )
+    )
+    assert len({proxy.get("http://x/").server for _ in range(40)}) == 3
+    assert len({proxy.get("http://x/", headers={"X-Key": "k"}).server for _ in range(10)}) == 1
