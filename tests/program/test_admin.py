@@ -130,6 +130,15 @@ def test_servers_come_and_go(origins: list[Origin]) -> None:
         until(lambda: [s["name"] for s in admin.status()["upstreams"][0]["servers"]] == ["s0"])
 
 
+def test_a_server_just_added_takes_orders_at_once(origins: list[Origin]) -> None:
+    with serving("asyncio", config_for(origins[:1])) as served:
+        _, admin = clients(served)
+        servers = "/api/v1/upstreams/api/servers"
+        assert admin.ask("POST", servers, {"name": "new", "url": origins[1].url}, **ACTION)[0] == 204
+        assert admin.ask("PATCH", f"{servers}/new", {"weight": 2}, **ACTION)[0] == 204
+        assert admin.ask("DELETE", f"{servers}/new", **ACTION)[0] == 204
+
+
 def test_the_program_serves_it_and_changes_its_configuration(origins: list[Origin], tmp_path: Any) -> None:
     file = tmp_path / "proxy.toml"
     text = (

@@ -180,7 +180,6 @@ class _Api:
         self._command(AddServer(call.names["upstream"], settings.pop("name"), settings))
 
     def change(self, call: Call) -> None:
-        self.server(call)
         names = (call.names["upstream"], call.names["server"])
         if "weight" in call.content:
             self._command(WeighServer(*names, call.content["weight"]))
@@ -188,7 +187,6 @@ class _Api:
             self._command(MODES[call.content["mode"]](*names))
 
     def remove(self, call: Call) -> None:
-        self.server(call)
         self._command(RemoveServer(call.names["upstream"], call.names["server"]))
 
     def configuration(self, call: Call) -> Any:
@@ -223,10 +221,13 @@ class _Api:
             raise Problem(422, str(error)) from None
 
     def _command(self, command: ServerCommand) -> None:
-        _named(self._source.board.status()["upstreams"], command.upstream, "upstream")
+        upstream = _named(self._source.board.status()["upstreams"], command.upstream, "upstream")
         try:
             self._source.command(command)
         except CommandRefused as error:
+            # The board is a second old: only what the servers themselves refuse is looked up there.
+            if not isinstance(command, AddServer):
+                _named(upstream["servers"], command.server, "server")
             raise Problem(409, str(error)) from None
 
 
