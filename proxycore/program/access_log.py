@@ -118,7 +118,8 @@ def compile_line(settings: Logging, source: str) -> LineFormat | None:
 
 def _tell_program_log(notice: Notice) -> None:
     if isinstance(notice, ServerChanged):
-        _log.warning("upstream %s: server %s: %s: %s", notice.upstream, notice.server, notice.state, notice.reason)
+        why = f": {notice.reason}" if notice.reason else ""
+        _log.warning("upstream %s: server %s: %s%s", notice.upstream, notice.server, notice.state, why)
     elif isinstance(notice, AttackFound):
         _log.warning("%s", _told_attack(notice))
     elif isinstance(notice, Fault):

@@ -44,6 +44,7 @@ def test_exchanges_have_lines_and_the_rest_goes_to_the_programs_log(
             exchange(target=b"/a"),
             EMPTY,
             ServerChanged(1.0, "api", "one", "down", "connection refused"),
+            ServerChanged(1.0, "api", "two", "added", ""),
             Fault(1.0, "a filter", "Traceback ...\nKeyError: 1\n"),
             exchange(target=b"/b"),
         ]
@@ -52,6 +53,7 @@ def test_exchanges_have_lines_and_the_rest_goes_to_the_programs_log(
     assert path.read_text() == "/a\n/b\n"
     assert [(record.levelname, record.message) for record in caplog.records] == [
         ("WARNING", "upstream api: server one: down: connection refused"),
+        ("WARNING", "upstream api: server two: added"),
         ("ERROR", "a bug, please report it: a filter\nTraceback ...\nKeyError: 1"),
     ]
 
