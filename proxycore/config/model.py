@@ -208,6 +208,8 @@ class Config(Section):
         users: dict[str, str] = {}
         for index, listener in enumerate(self.listeners):
             for number, bind in enumerate(listener.bind):
+                if not bind:
+                    continue  # it was no address, and that was told
                 if bind in users:
                     where = place.at("listeners", index, "bind", number)
                     where.problem(f'listener "{users[bind]}" listens on {bind} already')

@@ -36,8 +36,18 @@ _CLAIMS_OF_ORIGIN = frozenset(
     {b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-real-ip", b"forwarded"}
 )
 # X-Original-URL and X-Rewrite-URL make some frameworks serve another path than the one that we decided on, and
-# X-Forwarded-Prefix puts what a stranger likes before every link that they make.
-_CLAIMS = _CLAIMS_OF_ORIGIN | {b"x-forwarded-port", b"x-forwarded-prefix", b"x-original-url", b"x-rewrite-url"}
+# X-Forwarded-Prefix puts what a stranger likes before every link that they make. The last four are older ways to
+# say https, which gunicorn and Rack believe beside X-Forwarded-Proto.
+_CLAIMS = _CLAIMS_OF_ORIGIN | {
+    b"x-forwarded-port",
+    b"x-forwarded-prefix",
+    b"x-original-url",
+    b"x-rewrite-url",
+    b"x-forwarded-ssl",
+    b"x-forwarded-scheme",
+    b"x-forwarded-protocol",
+    b"front-end-https",
+}
 
 # RFC 9110 section 7.6.3: how the request was received, and a pseudonym, since our address is nobody's business.
 _VIA: dict[bytes, Field] = {version: (b"via", version + b" proxycore") for version in (b"1.0", b"1.1", b"2")}

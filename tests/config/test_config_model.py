@@ -243,6 +243,11 @@ def test_a_name_that_points_nowhere(route: dict[str, Any], place: str, suggestio
     assert (problem.place, problem.suggestion) == (place, suggestion)
 
 
+def test_two_that_are_no_addresses_are_not_the_same_address() -> None:
+    found = problems(lambda: a_config(listeners=[{"bind": "127.0.0.1:99999"}, {"bind": 8080}]))
+    assert [place for place, _ in found] == ["listeners[0].bind", "listeners[1].bind"]
+
+
 def test_what_stands_twice() -> None:
     listener = Listener(name="a", bind="127.0.0.1:80")
     assert problems(lambda: a_config(listeners=[listener, listener])) == [

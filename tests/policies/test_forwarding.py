@@ -45,6 +45,10 @@ CLAIMS = [
     (b"forwarded", b"for=203.0.113.9;proto=https"),
     (b"x-original-url", b"/admin"),
     (b"x-rewrite-url", b"/admin"),
+    (b"x-forwarded-ssl", b"on"),
+    (b"x-forwarded-scheme", b"https"),
+    (b"x-forwarded-protocol", b"ssl"),
+    (b"front-end-https", b"on"),
 ]
 
 
@@ -69,6 +73,10 @@ def test_what_a_trusted_proxy_tells_is_passed_on() -> None:
         b"x-forwarded-prefix": [b"//evil.test"],
         b"x-original-url": [b"/admin"],
         b"x-rewrite-url": [b"/admin"],
+        b"x-forwarded-ssl": [b"on"],
+        b"x-forwarded-scheme": [b"https"],
+        b"x-forwarded-protocol": [b"ssl"],
+        b"front-end-https": [b"on"],
         b"via": [b"1.1 proxycore"],
     }
 

@@ -3,7 +3,6 @@
 A proxy in a program of yours:
 
     import signal
-    import signal
 
     import gevent
     from proxycore import Config

@@ -113,10 +113,6 @@ def _source(arguments: argparse.Namespace) -> Source:
 def _workers(text: str) -> int | Literal["auto"]:
     if text == "auto":
         return "auto"
-    count = int(text)
-    if not 1 <= count <= 1_024:
-        raise ValueError
-    return count
-
-
-_workers.__name__ = "number of workers"  # as argparse names it
+    if not text.isdecimal() or not 1 <= int(text) <= 1_024:
+        raise argparse.ArgumentTypeError(f'"{text}" is not "auto" or a number from 1 to 1024')
+    return int(text)
