@@ -45,6 +45,7 @@ def record_of(exchange: Exchange, outcome: Outcome) -> ExchangeEnded:
         record.retries = attempts.retries
     record.request_id = exchange.request_id
     record.user = exchange.user
+    record.tls_subject = exchange.tls_subject
     record.headers = request.headers
     record.messages = None if exchange.websocket is None else exchange.websocket.messages
     return record

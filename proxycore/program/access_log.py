@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from functools import partial
 
 from proxycore.config import ConfigError, Logging, Problem
-from proxycore.config.problems import Invalid
 from proxycore.program.log_lines import LineFormat, drops_line, empty_exchange, line_format
 from proxycore.program.log_writer import LogWriter, open_destination
 from proxycore.words.notices import AttackFound, ConnectionEnded, ExchangeEnded, Fault, Kind, Notice, ServerChanged
@@ -31,7 +30,7 @@ class AccessLog:
 
     Give `observe` to a binding's `serve` as its observer. A relative `access_file` counts from the folder of
     `source`, the configuration file; `shared` says that other processes write there too. Raises ConfigError where
-    the log can't be opened, or a variable of its template can't stand in a line.
+    the log can't be opened.
     """
 
     def __init__(self, settings: Logging, *, source: str = "configuration", shared: bool = False) -> None:
@@ -91,8 +90,7 @@ class AccessLog:
             self._writer.close()
 
     def _open(self, settings: Logging) -> tuple[LineFormat | None, LogWriter | None]:
-        line = compile_line(settings, self._source)
-        if line is None:
+        if settings.access == "off":
             return None, None
         folder = os.path.dirname(self._source)
         try:
@@ -100,20 +98,10 @@ class AccessLog:
         except OSError as error:
             message = f'"{error.filename or settings.access_file}" can\'t be opened: {error.strerror}'
             raise ConfigError([Problem(self._source, None, "logging.access_file", message)]) from None
-        return line, LogWriter(destination, "access log", partial(drops_line, settings.access))
+        return line_format(settings.access), LogWriter(destination, "access log", partial(drops_line, settings.access))
 
 
 PreparedLog = tuple[Logging, LineFormat | None, LogWriter | None]
-
-
-def compile_line(settings: Logging, source: str) -> LineFormat | None:
-    """What makes the lines; None where `access` is off. Raises ConfigError for a template that makes none."""
-    if settings.access == "off":
-        return None
-    try:
-        return line_format(settings.access)
-    except Invalid as error:
-        raise ConfigError([Problem(source, None, "logging.access", error.message, error.suggestion)]) from None
 
 
 def _tell_program_log(notice: Notice) -> None:

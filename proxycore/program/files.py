@@ -10,7 +10,6 @@ import glob
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Literal, Protocol, TypeVar
 
 from proxycore.config import Config, ConfigError, Problem
@@ -21,7 +20,6 @@ from proxycore.core import Core
 from proxycore.policies.addresses import AddressSet
 from proxycore.policies.auth.passwords import parse_api_keys, parse_users
 from proxycore.policies.auth.tokens import parse_key_set
-from proxycore.program.access_log import compile_line
 from proxycore.program.tls_contexts import dashboard_context, dialling_contexts, serving_contexts
 
 _Parsed = TypeVar("_Parsed")
@@ -123,12 +121,9 @@ class Source:
             config = replace(config, workers=self.workers)
         problems: list[Problem] = []
         materials = read_materials(config, files, self.name, problems)
-        checks: list[Callable[[], object]] = [partial(compile_line, config.logging, self.name)]
         if not problems:
-            checks.append(partial(_compile, config, materials, self.name))
-        for check in checks:
             try:
-                check()
+                _compile(config, materials, self.name)
             except ConfigError as error:
                 problems += error.problems
         if problems:

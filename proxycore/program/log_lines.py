@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable
 from json.encoder import encode_basestring_ascii  # in C: six times as fast as json.dumps
 
-from proxycore.config.problems import Invalid
 from proxycore.config.variables import Variable, parse_template
 from proxycore.policies.conditions import cookie_values, parameter_values
 from proxycore.policies.hosts import host_of
@@ -38,7 +37,7 @@ _ESCAPES = {code: f"\\x{code:02X}" for code in (*range(32), *range(127, 256), *b
 
 
 def line_format(text: str) -> LineFormat:
-    """The format that `logging.access` names. Raises `Invalid` for a variable that no line can hold."""
+    """The format that `logging.access` names."""
     if text == "json":
         return JsonLine()
     if text == "combined":
@@ -59,6 +58,7 @@ def empty_exchange(ended: ConnectionEnded) -> ExchangeEnded:
     line.exchange = line.status = line.received = line.sent = line.retries = 0
     line.listener, line.client, line.duration = ended.listener, ended.client, ended.duration
     line.client_port = line.route = line.upstream = line.server = line.request_id = line.user = ""
+    line.tls_subject = ""
     line.method = line.scheme = line.authority = line.target = line.version = b""
     line.headers = Headers()
     line.queued = line.connected = line.first_byte = line.messages = None
@@ -144,8 +144,13 @@ class JsonLine:
             f'"route":{kept[ended.route]},"listener":{kept[ended.listener]},'
             f'"request_id":{json_text(ended.request_id)},"outcome":{ending},"user":{kept[ended.user]},'
             f'"referer":{kept[headers.get(b"referer")]},"user_agent":{kept[headers.get(b"user-agent")]}'
+            f"{'' if not ended.tls_subject else _json_subject(ended.tls_subject)}"
             f"{'' if ended.messages is None else _json_messages(*ended.messages)}}}\n"
         )
+
+
+def _json_subject(subject: str) -> str:
+    return f',"tls_subject":{json_text(subject)}'
 
 
 def _json_messages(received: int, sent: int) -> str:
@@ -205,7 +210,6 @@ class TemplateLine:
     """A line of one's own, such as "{client_ip} {method} {target}". Values are written as in `combined`."""
 
     def __init__(self, text: str) -> None:
-        """Raises `Invalid` for a variable that no line can hold."""
         clock = _Clock(_write_rfc3339)
         self._parts: list[Callable[[ExchangeEnded], str]] = []
         literal = ""
@@ -233,9 +237,7 @@ def _value_of(variable: Variable, clock: _Clock) -> LineFormat:
         return lambda ended: clock(ended.wall) + _MILLISECONDS[int(ended.wall % 1.0 * 1_000.0)]
     if name in _NUMBERS:
         return _NUMBERS[name]
-    if name in _TEXTS:
-        return _quoted(_TEXTS[name])
-    raise Invalid(f"{{{variable}}} can't stand in a line of the access log")
+    return _quoted(_TEXTS[name])
 
 
 Getter = Callable[[ExchangeEnded], bytes | str | None]
@@ -286,4 +288,5 @@ _TEXTS: dict[str, Getter] = {
     "upstream": lambda ended: ended.upstream,
     "server": lambda ended: ended.server,
     "user": lambda ended: ended.user,
+    "tls_subject": lambda ended: ended.tls_subject,
 }

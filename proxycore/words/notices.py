@@ -63,6 +63,7 @@ class ExchangeEnded(Notice):
         "server",
         "status",
         "target",
+        "tls_subject",
         "upstream",
         "user",
         "version",
@@ -92,6 +93,7 @@ class ExchangeEnded(Notice):
     retries: int
     request_id: str
     user: str
+    tls_subject: str
     headers: Headers
 
 

@@ -288,6 +288,9 @@ def test_the_subject_of_a_client_reaches_what_is_sent_on() -> None:
     client = here.connect(context)
     here.say(client, GET)
     assert b"x-subject: CN=ann.example," in here.servers[0].text.lower().replace(b"cn=", b"CN=")
+    here.say(here.servers[0], b"HTTP/1.1 204 No Content\r\n\r\n")
+    (ended,) = [notice for notice in here.notices if isinstance(notice, ExchangeEnded)]
+    assert ended.tls_subject.startswith("CN=ann.example,")
 
 
 @pytest.mark.parametrize("required", [True, False])
