@@ -334,6 +334,17 @@ def test_many_small_frames_take_turns() -> None:
     assert play.is_empty()
 
 
+def test_frames_of_nothing_within_a_message_take_turns_too_and_are_not_passed_on() -> None:
+    client, server = Handle("client"), Handle("server")
+    play = Playbook(reading())
+    nothings = frame(TEXT, b"", MASK, bits=0) + frame(CONTINUATION, b"", MASK, bits=0) * 98
+    play.run(
+        *opened(client, server),
+        received(client, nothings + frame(CONTINUATION, b"x", MASK)) >> pause(client),
+        tick(0.002) >> (send(server, masked(frame(TEXT, b"x"))), resume(client)),
+    )
+
+
 # ---- who may come, and what is agreed on
 
 

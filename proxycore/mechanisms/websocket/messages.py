@@ -40,7 +40,7 @@ _REASONS = {TOO_BIG: "the message is too big", INVALID_DATA: "the message is inv
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Some bytes of a message; `last` with its last ones, which may be none. Text is valid UTF-8 over all pieces."""
+    """Some bytes of a message, or none; `last` with its last ones. Text is valid UTF-8 over all pieces."""
 
     is_text: bool
     data: bytes
@@ -116,9 +116,7 @@ class MessageReader:
                         self.buffered = 0
                         return None
                     continue
-                event = self._event(found.opcode, found.payload, found.frame_finished and found.message_finished)
-                if event is not None:
-                    return event
+                return self._event(found.opcode, found.payload, found.frame_finished and found.message_finished)
         except ParseFailed as failure:
             self._end()
             raise Broken(int(failure.code), _REASONS.get(failure.code, str(failure))) from None
@@ -138,9 +136,7 @@ class MessageReader:
         self._frames.receive_bytes(step)
         return True
 
-    def _event(
-        self, opcode: Opcode, payload: bytes | str | tuple[int, str], last: bool
-    ) -> Piece | Ping | Pong | Close | None:
+    def _event(self, opcode: Opcode, payload: bytes | str | tuple[int, str], last: bool) -> Piece | Ping | Pong | Close:
         if isinstance(payload, tuple):
             self._end()
             code, reason = payload
@@ -156,7 +152,7 @@ class MessageReader:
         if last:
             self._received = 0
             self.messages += 1
-        return Piece(opcode == TEXT, data, last) if data or last else None
+        return Piece(opcode == TEXT, data, last)
 
     def _end(self) -> None:
         self.has_ended = True
@@ -177,15 +173,15 @@ class MessageWriter:
         self._has_begun = False
 
     def piece(self, piece: Piece) -> bytes:
-        """The next piece of a message, as a frame; empty where its bytes wait in the compressor."""
+        """The next piece of a message, as a frame; none where it brings nothing, or waits in the compressor."""
         data = piece.data
         bits = FIN if piece.last else 0
         if self._deflate is not None:
             data = self._deflated(self._deflate, data, piece.last)
-            if not data and not piece.last:
-                return b""
             if not self._has_begun:
                 bits |= DEFLATED
+        if not data and not piece.last:
+            return b""
         opcode = CONTINUATION if self._has_begun else TEXT if piece.is_text else BINARY
         self._has_begun = not piece.last
         return frame(opcode, data, self._mask and self._mask(), bits=bits)
