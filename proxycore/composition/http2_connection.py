@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from proxycore.config import Limits
     from proxycore.policies.forwarding import Peer
 
-STEPS = range(32)
-"""Events that are used in one fact."""
+STEPS = 32
+"""Events that are used in one fact, with those of the last one's frame."""
 
 PUMPED = 256 * 1024
 """Bytes of content that leave in one fact."""
@@ -193,16 +193,16 @@ class Http2Connection:
             return
         self._is_advancing = True
         session = self._session
+        left = STEPS
         try:
-            for _ in STEPS:
-                event = session.next_event()
-                if event is None:
-                    break
+            while (event := session.next_event()) is not None:
                 _FOLLOWERS[event.__class__](self, event)
+                left -= 1
                 if self.state in _ENDING:
                     break
-            else:
-                self._wait_for_turn()
+                if left <= 0 and not session.has_told_more:
+                    self._wait_for_turn()
+                    break
         finally:
             self._is_advancing = False
             self._touch()

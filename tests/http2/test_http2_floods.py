@@ -29,6 +29,7 @@ FLOODS = {
     "WINDOW_UPDATE": frames.window_update(0, 1),
     "WINDOW_UPDATE of a stream": frames.window_update(1, 1),
     "empty DATA": data(1),
+    "DATA of padding alone": frames.frame(frames.DATA, 0x8, 1, b"\x03" + bytes(3)),
     "GOAWAY": frames.goaway(0, 0),
     "unknown frames": frames.frame(200, 0, 0, b"x"),
 }
@@ -90,6 +91,22 @@ def test_resets_that_we_are_made_to_send_count_as_well(provoke: object) -> None:
     pair = Pair()
     assert last(pair.send(*[provoke(stream) for stream in range(1, 199, 2)])) == -1
     assert last(pair.send(*[provoke(stream) for stream in range(199, 219, 2)])) == frames.ENHANCE_YOUR_CALM
+
+
+BEHIND_A_RESET = {
+    "content": data(1, b"x"),
+    "ends": data(1, ends=True),
+    "trailers": head(1, [(b"x", b"y")]),
+}
+
+
+@pytest.mark.parametrize("frame", BEHIND_A_RESET.values(), ids=BEHIND_A_RESET.keys())
+def test_frames_behind_a_reset_of_ours_are_let_pass_but_not_for_ever(frame: bytes) -> None:
+    pair = Pair()
+    pair.send(head(1, POST, ends=False))
+    pair.session.reset(1, frames.NO_ERROR)
+    assert last(pair.send(*[frame] * 900)) == -1
+    assert last(pair.send(*[frame] * 200)) == frames.ENHANCE_YOUR_CALM
 
 
 def test_streams_beyond_the_limit_count_as_well() -> None:

@@ -357,6 +357,24 @@ def test_content_that_contradicts_its_length_ends_the_work_upstream() -> None:
 
 
 @pytest.mark.parametrize(
+    ("length", "came"),
+    [(7, exchange_ended("completed")), (9, exchange_ended("client_left", "response_body"))],
+    ids=["whole", "too short"],
+)
+def test_a_turn_never_ends_within_what_one_frame_tells(length: int, came: Any) -> None:
+    """Else we'd answer on a stream that the session knows to be closed, and nobody else does yet."""
+    client = Handle("client")
+    before = b"".join(head(stream, OURS) for stream in range(1, 61, 2))
+    upload = [POST[0], *OURS[1:], (b"content-length", b"%d" % length)]
+    Playbook(h2c()).run(
+        *opened(client),
+        received(client, before + head(61, upload, ends=False) + data(61, b"content", ends=True))
+        >> (send(client), pause(client), *[exchange_ended("completed")] * 30, came),
+        tick(0.01) >> resume(client),
+    )
+
+
+@pytest.mark.parametrize(
     ("fields", "status"),
     [([(b":method", b"CONNECT"), GET[2]], 405), ([GET[0], (b":scheme", b"https"), *GET[2:]], 421)],
     ids=["CONNECT", "another scheme"],

@@ -279,6 +279,11 @@ class Session:
         return len(self._data) - self._at
 
     @property
+    def has_told_more(self) -> bool:
+        """Whether `next_event` has more of the same frame: until that is taken, a stream may have ended unheard."""
+        return bool(self._events)
+
+    @property
     def mid_head(self) -> bool:
         """Whether a header block has begun and isn't here whole: a clock should run."""
         if self._block_stream:
@@ -360,8 +365,6 @@ class Session:
         self._feed(frame)
 
     def _take_data(self, stream: int, flags: int, frame: bytes) -> None:
-        if len(frame) == frames.HEADER and not flags & frames.END_STREAM:
-            self._spend_work()
         self._feed(frame)
 
     def _take_priority(self, stream: int, flags: int, frame: bytes) -> None:
@@ -447,7 +450,8 @@ class Session:
         for kind, stream, frame in frames.split(replies):
             if kind == frames.RST_STREAM:
                 if stream in self._we_reset:
-                    continue  # the peer had not heard of it yet
+                    self._spend_work()  # the peer hadn't heard of it yet, but will
+                    continue
                 self._spend_reset()
                 self._forget(stream)
             self._output.append(frame)
@@ -473,20 +477,23 @@ class Session:
 
     def _data_came(self, event: H2Data) -> None:
         stream, data, credit = event.stream_id, event.data or b"", event.flow_controlled_length or 0
+        ends = event.stream_ended is not None
         left = self._expected.get(stream, _ANY)
         if left != _ANY:
             left -= len(data)
-            if left < 0:
+            if left < 0 or (ends and left):
                 self.credit(stream, credit)
-                return self._fault(stream, frames.PROTOCOL_ERROR, "more content than content-length says")
+                return self._fault(stream, frames.PROTOCOL_ERROR, "content of another length than content-length says")
             self._expected[stream] = left
-        self._idle_work.earn(len(data) / WORK_BYTES)
         if data:
+            self._idle_work.earn(len(data) / WORK_BYTES)
             self._events.append(DataReceived(stream, data, credit))
-        elif credit:
+        else:
             self.credit(stream, credit)
-        if event.stream_ended is not None:
-            self._request_ended(stream, left, [])
+        if ends:
+            self._events.append(RequestEnded(stream, []))
+        elif not data:
+            self._spend_work()  # empty, or padding alone
 
     def _trailers_came(self, event: TrailersReceived) -> None:
         stream = event.stream_id
@@ -500,9 +507,6 @@ class Session:
         except Refused as refused:
             self._events.append(RequestRefused(stream, refused, is_whole=True))
             return
-        self._request_ended(stream, left, trailers)
-
-    def _request_ended(self, stream: int, left: int, trailers: list[Field]) -> None:
         if left > 0:
             return self._fault(stream, frames.PROTOCOL_ERROR, "less content than content-length says")
         self._events.append(RequestEnded(stream, trailers))
