@@ -292,6 +292,8 @@ class Core:
             self._engine.clients.values(),
             exchanges=len(self._engine.exchanges),
             is_draining=self._is_draining,
+            limits=self._own_filters.limits(self._engine.plan.config),
+            rules=self._own_filters.rules(),
         )
 
     @property

@@ -1,7 +1,7 @@
 """What a person at a dashboard wants to see of a core, read from its tables at this moment.
 
-Plain values in frozen classes: `dataclasses.asdict` makes JSON of them. Counts of what has been are not
-here, but in the notices (`policies.statistics`).
+Plain values in frozen classes: `dataclasses.asdict` makes JSON of them. Exchanges that have been are not counted here,
+but from their notices (`policies.statistics`); what limits and rules did is, since no notice tells of it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from proxycore.config import Config, Route
 from proxycore.config.sections import options_of
@@ -66,6 +66,37 @@ class UpstreamView:
 
 
 @dataclass(frozen=True, slots=True)
+class LimitView:
+    """A rate or concurrency limit that some route names.
+
+    `refused` and `delayed` count requests since the process began. `keys` are those that it remembers now, of
+    `capacity` (None: as many as there are exchanges); `pushed_out` counts keys that had to make way for others while
+    they were in debt.
+    """
+
+    name: str
+    kind: Literal["rate", "concurrency"]
+    refused: int
+    delayed: int
+    keys: int
+    capacity: int | None
+    pushed_out: int
+
+
+@dataclass(frozen=True, slots=True)
+class RuleView:
+    """A rule of `waf` that found something since the process began.
+
+    `found` counts heads and contents in which it did; `blocked` those of them that were refused.
+    """
+
+    id: str
+    name: str
+    found: int
+    blocked: int
+
+
+@dataclass(frozen=True, slots=True)
 class Overview:
     """All of it. `exchanges` are going on now, `connections` of clients are open."""
 
@@ -75,6 +106,8 @@ class Overview:
     exchanges: int
     connections: int
     is_draining: bool
+    limits: tuple[LimitView, ...]
+    rules: tuple[RuleView, ...]
 
 
 def overview(
@@ -84,6 +117,8 @@ def overview(
     *,
     exchanges: int,
     is_draining: bool,
+    limits: Iterable[LimitView],
+    rules: Iterable[RuleView],
 ) -> Overview:
     """Walk the tables: its cost grows with connections and servers, so ask for it once a second and not more."""
     connections = Counter(client.listener for client in clients)
@@ -99,6 +134,8 @@ def overview(
         exchanges,
         connections.total(),
         is_draining,
+        tuple(limits),
+        tuple(rules),
     )
 
 

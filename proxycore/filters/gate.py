@@ -16,10 +16,12 @@ Made for a route in the order in which they see its requests:
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from proxycore.composition.filters import Filter
+from proxycore.composition.overview import LimitView, RuleView
 from proxycore.config import Config, ConfigError, Jwt, Problem, RateLimit, Route
 from proxycore.config.materials import Materials
 from proxycore.filters.access import AccessFilter
@@ -28,13 +30,13 @@ from proxycore.filters.browsers import CorsFilter, CsrfFilter, ResponseFieldsFil
 from proxycore.filters.forward_auth import ForwardAuthFilter
 from proxycore.filters.identity import IdentityFilter, identity_fields
 from proxycore.filters.limits import ConcurrencyLimitFilter, RateLimitFilter
-from proxycore.filters.waf import WafFilter
+from proxycore.filters.waf import RuleCounts, WafFilter
 from proxycore.policies.access import AccessList
 from proxycore.policies.addresses import AddressSet
 from proxycore.policies.auth.memory import Remembered
 from proxycore.policies.auth.tokens import Token, TokenPolicy
 from proxycore.policies.cors import CorsPolicy, CsrfPolicy
-from proxycore.policies.limits import ConcurrencyTable, RateTable
+from proxycore.policies.limits import ConcurrencyTable, LimitCounts, RateTable
 from proxycore.policies.reversal import Reversal
 from proxycore.policies.security_fields import CookieGuard, SecurityFields
 
@@ -54,6 +56,9 @@ class Gate:
         self._entropy = entropy
         self._rates: dict[str, RateTable] = {}
         self._concurrency: dict[str, ConcurrencyTable] = {}
+        self._rate_counts: defaultdict[str, LimitCounts] = defaultdict(LimitCounts)
+        self._concurrency_counts: defaultdict[str, LimitCounts] = defaultdict(LimitCounts)
+        self._rule_counts: dict[str, RuleCounts] = {}
         self._passwords: dict[str, Remembered[str]] = {}
         self._tokens: dict[str, _Tokens] = {}
 
@@ -75,9 +80,28 @@ class Gate:
         yield from self._rate_limits([limit for limit in limits if "user" in limit.key])
         for name in route.concurrency_limits:
             table = self._concurrency.setdefault(name, ConcurrencyTable())
-            yield ConcurrencyLimitFilter(config.concurrency_limits[name], table)
+            yield ConcurrencyLimitFilter(config.concurrency_limits[name], table, self._concurrency_counts[name])
         if route.waf is not None and route.waf.mode != "off":
-            yield WafFilter(route.waf)
+            yield WafFilter(route.waf, self._rule_counts)
+
+    def limits(self, config: Config) -> Iterator[LimitView]:
+        """What each limit of `config` that a route names holds and has done."""
+        for name in config.rate_limits:
+            table = self._rates.get(name)
+            if table is not None:
+                counts = self._rate_counts[name]
+                yield LimitView(
+                    name, "rate", counts.refused, counts.delayed, len(table), table.capacity, table.pushed_out
+                )
+        for name in config.concurrency_limits:
+            if name in self._concurrency:
+                counts = self._concurrency_counts[name]
+                yield LimitView(name, "concurrency", counts.refused, 0, len(self._concurrency[name]), None, 0)
+
+    def rules(self) -> Iterator[RuleView]:
+        """What each rule of `waf` that found something has found."""
+        for rule, counts in sorted(self._rule_counts.items()):
+            yield RuleView(rule, counts.name, counts.found, counts.blocked)
 
     def _rate_limits(self, limits: Sequence[RateLimit]) -> Iterator[Filter]:
         if not limits:
@@ -86,7 +110,7 @@ class Gate:
             if limit.name not in self._rates:
                 self._rates[limit.name] = RateTable(limit.capacity, self._entropy(16))
             self._rates[limit.name].capacity = limit.capacity
-        yield RateLimitFilter([(limit, self._rates[limit.name]) for limit in limits])
+        yield RateLimitFilter([(limit, self._rates[limit.name], self._rate_counts[limit.name]) for limit in limits])
 
     def _authentication(
         self, route: Route, config: Config, materials: Materials, identity: IdentityFilter

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 
 from proxycore.composition.filters import Filter, Reject, Signal, Verdict, Wait
 from proxycore.config import ConcurrencyLimit, RateLimit
-from proxycore.policies.limits import ConcurrencyTable, RatePolicy, RateStore, compile_key, rate_limit_fields
+from proxycore.policies.limits import (
+    ConcurrencyTable,
+    LimitCounts,
+    RatePolicy,
+    RateStore,
+    compile_key,
+    rate_limit_fields,
+)
 from proxycore.words.errors import Outcome
 from proxycore.words.messages import Headers
 
@@ -19,22 +26,23 @@ if TYPE_CHECKING:
 class _Limit:
     """One of `[rate_limits]`, compiled."""
 
-    __slots__ = ("delays", "key", "name", "policy", "status", "store")
+    __slots__ = ("counts", "delays", "key", "name", "policy", "status", "store")
 
-    def __init__(self, limit: RateLimit, store: RateStore) -> None:
+    def __init__(self, limit: RateLimit, store: RateStore, counts: LimitCounts) -> None:
         self.name = limit.name
         self.key = compile_key(limit.key)
         self.policy = RatePolicy(limit.rate, limit.burst)
         self.status = limit.status
         self.delays = limit.excess == "delay"
         self.store = store
+        self.counts = counts
 
 
 class RateLimitFilter(Filter):
     """Holds requests to each of some rate limits, in their order. One that is refused counts for none after it."""
 
-    def __init__(self, limits: Sequence[tuple[RateLimit, RateStore]]) -> None:
-        self._limits = [_Limit(limit, store) for limit, store in limits]
+    def __init__(self, limits: Sequence[tuple[RateLimit, RateStore, LimitCounts]]) -> None:
+        self._limits = [_Limit(limit, store, counts) for limit, store, counts in limits]
 
     def on_route(self, exchange: Exchange) -> Verdict | None:
         return self._pass(0, exchange, False)
@@ -50,11 +58,13 @@ class RateLimitFilter(Filter):
             if exceeded:
                 return self._refuse(limit, debt)
             if debt > 0 and limit.delays:
+                limit.counts.delayed += 1
                 # Nobody fires it: the wait ends when the request's turn has come.
                 return Wait(Signal(), debt / 1e9, partial(self._pass, position + 1))
         return None
 
     def _refuse(self, limit: _Limit, debt: int) -> Reject:
+        limit.counts.refused += 1
         fields = rate_limit_fields(limit.name, limit.policy, limit.policy.seconds_until(debt))
         reason = "You have asked too often. Try again later."
         return Reject(limit.status, reason, rule=f"rate_limits.{limit.name}", headers=Headers(fields))
@@ -63,11 +73,12 @@ class RateLimitFilter(Filter):
 class ConcurrencyLimitFilter(Filter):
     """Holds requests to a limit of exchanges at once."""
 
-    def __init__(self, limit: ConcurrencyLimit, table: ConcurrencyTable) -> None:
+    def __init__(self, limit: ConcurrencyLimit, table: ConcurrencyTable, counts: LimitCounts) -> None:
         self._name = limit.name
         self._key = compile_key(limit.key)
         self._most = limit.max_exchanges
         self._table = table
+        self._counts = counts
         self._refusal = Reject(
             limit.status,
             "You have too many requests going on.",
@@ -81,6 +92,7 @@ class ConcurrencyLimitFilter(Filter):
         if exchange.trace is not None:
             exchange.trace.add("concurrency_limits", "let in" if entered else "refused", self._name)
         if not entered:
+            self._counts.refused += 1
             return self._refusal
         exchange.local(self)["key"] = key
         return None

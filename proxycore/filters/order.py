@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from proxycore.composition.filters import Filter
+from proxycore.composition.overview import LimitView, RuleView
 from proxycore.config import Config, ConfigError, Problem, Route
 from proxycore.config.materials import Materials
 from proxycore.filters.cache import CacheFilter
@@ -35,6 +36,14 @@ class OwnFilters:
     def __init__(self, entropy: Callable[[int], bytes]) -> None:
         self._gate = Gate(entropy)
         self._caches: dict[str, SharedCache] = {}
+
+    def limits(self, config: Config) -> Sequence[LimitView]:
+        """What the limits of `config` hold and have done."""
+        return list(self._gate.limits(config))
+
+    def rules(self) -> Sequence[RuleView]:
+        """What the rules of `waf` have found."""
+        return list(self._gate.rules())
 
     def gate(self, route: Route, config: Config, materials: Materials) -> Sequence[Filter]:
         """Those before the user's: who may come in, how often, and with what."""

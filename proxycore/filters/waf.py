@@ -14,11 +14,25 @@ if TYPE_CHECKING:
     from proxycore.composition.exchange import Exchange
 
 
-class WafFilter(Filter):
-    """Looks at heads, then at the beginning of content that rules can read. Clients are never told what was found."""
+class RuleCounts:
+    """What a rule found since the process began, and how much of that was refused."""
 
-    def __init__(self, waf: Waf) -> None:
+    __slots__ = ("blocked", "found", "name")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.found = self.blocked = 0
+
+
+class WafFilter(Filter):
+    """Looks at heads, then at the beginning of content that rules can read. Clients are never told what was found.
+
+    `counts` are kept by the rule's id, for all routes together.
+    """
+
+    def __init__(self, waf: Waf, counts: dict[str, RuleCounts]) -> None:
         self._inspector = Inspector(waf)
+        self._counts = counts
         self._blocks = waf.mode == "block"
         self._window = waf.body
 
@@ -41,6 +55,7 @@ class WafFilter(Filter):
         """Tell what was found, and refuse if it is enough. `before` is the score of what was found earlier."""
         score = before + verdict.score
         blocks = self._blocks and score >= self._inspector.threshold
+        self._count(verdict, blocks)
         if exchange.trace is not None:
             for rule, where, _ in verdict.findings:
                 exchange.trace.add("waf", "found", rule.id, f"{rule.name} in {where}")
@@ -60,3 +75,12 @@ class WafFilter(Filter):
         if not blocks:
             return None
         return Reject(403, "This request was refused.", rule=f"waf.{verdict.findings[0].rule.id}")
+
+    def _count(self, verdict: Verdict, blocks: bool) -> None:
+        """Each rule once, in however many values it found something."""
+        for rule in {finding.rule.id: finding.rule for finding in verdict.findings}.values():
+            counts = self._counts.get(rule.id)
+            if counts is None:
+                counts = self._counts[rule.id] = RuleCounts(rule.name)
+            counts.found += 1
+            counts.blocked += blocks

@@ -75,12 +75,16 @@ class RateStore(Protocol):
 
 
 class RateTable:
-    """The debts of at most `capacity` keys; see the top of this module. `secret` is 16 unpredictable bytes."""
+    """The debts of at most `capacity` keys; see the top of this module. `secret` is 16 unpredictable bytes.
 
-    __slots__ = ("_full_at", "_pools", "_secret", "capacity")
+    `pushed_out` counts keys that had to leave while they were in debt.
+    """
+
+    __slots__ = ("_full_at", "_pools", "_secret", "capacity", "pushed_out")
 
     def __init__(self, capacity: int, secret: bytes) -> None:
         self.capacity = capacity
+        self.pushed_out = 0
         self._secret = secret
         self._full_at: dict[bytes, int] = {}
         self._pools: dict[int, int] = {}
@@ -108,6 +112,7 @@ class RateTable:
             key = next(iter(self._full_at))
             full_at = self._full_at.pop(key)
             if full_at > at:
+                self.pushed_out += 1
                 pool = self._pool_of(key)
                 self._pools[pool] = max(full_at, self._pools.get(pool, 0))
 
@@ -159,6 +164,15 @@ class ConcurrencyTable:
 
     def __repr__(self) -> str:
         return f"ConcurrencyTable({self._counts!r})"
+
+
+class LimitCounts:
+    """What a limit did since the process began: requests that were refused, and such as had to wait."""
+
+    __slots__ = ("delayed", "refused")
+
+    def __init__(self) -> None:
+        self.delayed = self.refused = 0
 
 
 def compile_key(variables: Sequence[str]) -> Key:
