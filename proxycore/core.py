@@ -285,7 +285,7 @@ class Core:
         return count(self._engine, upstreams, own_timers=own)
 
     def overview(self) -> Overview:
-        """Listeners, routes, upstreams and their servers as they stand. Walks all tables: once a second is enough."""
+        """Listeners, routes, upstreams and caches as they stand. Walks all tables: once a second is enough."""
         return overview(
             self._engine.plan.config,
             self._upstreams,
@@ -294,6 +294,7 @@ class Core:
             is_draining=self._is_draining,
             limits=self._own_filters.limits(self._engine.plan.config),
             rules=self._own_filters.rules(),
+            caches=self._own_filters.caches(),
         )
 
     @property
@@ -348,6 +349,7 @@ class Core:
         """Put a configuration in force. Nothing changes before it has been compiled whole."""
         engine = self._engine
         plan = Plan(config, materials, self._filters, self._own_filters)
+        self._own_filters.reconfigured(config)
         before: Plan | None = getattr(engine, "plan", None)
         engine.plan = plan
         for name, upstream in config.upstreams.items():

@@ -1,7 +1,7 @@
 """What a person at a dashboard wants to see of a core, read from its tables at this moment.
 
 Plain values in frozen classes: `dataclasses.asdict` makes JSON of them. Exchanges that have been are not counted here,
-but from their notices (`policies.statistics`); what limits and rules did is, since no notice tells of it.
+but from their notices (`policies.statistics`); what limits, rules and caches did is, since no notice tells of it.
 """
 
 from __future__ import annotations
@@ -97,6 +97,30 @@ class RuleView:
 
 
 @dataclass(frozen=True, slots=True)
+class CacheView:
+    """One of `[caches]`: what it holds now, in bytes and responses, and what it has done since the process began.
+
+    Each request of a route that names it counts once: among `hits` if what is stored answered it and was fresh,
+    `stale` if it wasn't, `revalidated` if the origin was asked and said that it still holds, `joined` if it took what
+    another request brought, `bypassed` if it may not use the store, else among `misses`. `stored` responses came in,
+    `evicted` ones left for want of room. `used` is at most `size`.
+    """
+
+    name: str
+    size: int
+    used: int
+    objects: int
+    hits: int
+    stale: int
+    revalidated: int
+    joined: int
+    misses: int
+    bypassed: int
+    stored: int
+    evicted: int
+
+
+@dataclass(frozen=True, slots=True)
 class Overview:
     """All of it. `exchanges` are going on now, `connections` of clients are open."""
 
@@ -108,6 +132,7 @@ class Overview:
     is_draining: bool
     limits: tuple[LimitView, ...]
     rules: tuple[RuleView, ...]
+    caches: tuple[CacheView, ...]
 
 
 def overview(
@@ -119,6 +144,7 @@ def overview(
     is_draining: bool,
     limits: Iterable[LimitView],
     rules: Iterable[RuleView],
+    caches: Iterable[CacheView],
 ) -> Overview:
     """Walk the tables: its cost grows with connections and servers, so ask for it once a second and not more."""
     connections = Counter(client.listener for client in clients)
@@ -136,6 +162,7 @@ def overview(
         is_draining,
         tuple(limits),
         tuple(rules),
+        tuple(caches),
     )
 
 

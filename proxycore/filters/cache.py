@@ -23,7 +23,7 @@ from proxycore.composition.exchange import Exchange
 from proxycore.composition.filters import Filter, Reject, Respond, Verdict, Wait
 from proxycore.composition.own_requests import OwnRequest
 from proxycore.config import RouteCache
-from proxycore.filters.filling import Fill, FillReader, Flight, SharedCache, response_of
+from proxycore.filters.filling import Fill, FillReader, Flight, Result, SharedCache, response_of
 from proxycore.policies.caching.cache_status import Forwarded, collapsed_status, forwarded_status, hit_status
 from proxycore.policies.caching.directives import NO_DIRECTIVES, Directives, request_directives, response_directives
 from proxycore.policies.caching.freshness import freshness_of, initial_age, made_at
@@ -59,10 +59,11 @@ class Lookup:
     """What one request found in the store, and what its way to the origin is for.
 
     Without a `key` the store is not used for it. `stored` is what may be validated, or stand in for a failure.
-    `alone` says that it waits for nobody (any more), `voidings` are those of the cache when the origin was asked.
+    `alone` says that it waits for nobody (any more), `voidings` are those of the cache when the origin was asked;
+    it counts as `result` in the end.
     """
 
-    __slots__ = ("alone", "asked", "fill", "flight", "key", "since", "stored", "voidings", "why")
+    __slots__ = ("alone", "asked", "fill", "flight", "key", "result", "since", "stored", "voidings", "why")
 
     def __init__(self, key: bytes | None, asked: Directives, why: Forwarded, since: float) -> None:
         self.key = key
@@ -74,6 +75,7 @@ class Lookup:
         self.fill: Fill | None = None
         self.alone = False
         self.voidings = 0
+        self.result: Result = "bypassed" if key is None else "misses"
 
 
 class CacheFilter(Filter):
@@ -103,6 +105,7 @@ class CacheFilter(Filter):
             stored = self._store.find(lookup.key, self._selecting(request))
             if stored is not None and stored.is_fresh(exchange.now):
                 self._tell(exchange, "hit", stored)
+                self._shared.results["hits"] += 1
                 return Respond(self._head_of(exchange, stored), stored.content)
         self._lookups[exchange.id] = lookup
         return self._look(exchange, lookup)
@@ -129,6 +132,7 @@ class CacheFilter(Filter):
             use = use_of(stored.freshness, stored.age(exchange.now), lookup.asked)
             if use == "serve" or (use == "serve-and-renew" and self._renew_behind(exchange, lookup.key, stored)):
                 self._tell(exchange, "hit", stored)
+                lookup.result = "hits" if stored.age(exchange.now) < stored.freshness.lifetime else "stale"
                 return self._answer(exchange, stored)
             lookup.stored = stored
             lookup.why = "request" if stored.age(exchange.now) < stored.freshness.lifetime else "stale"
@@ -193,6 +197,7 @@ class CacheFilter(Filter):
         if not fits or use_of(response.freshness, response.age(exchange.now), lookup.asked) != "serve":
             return None
         self._tell(exchange, "joined", response)
+        lookup.result = "joined"
         head = response.head.copy()
         head.headers.add(b"age", b"%d" % response.age(exchange.now))
         head.headers.add(b"cache-status", collapsed_status(_NAME, lookup.why))
@@ -257,6 +262,7 @@ class CacheFilter(Filter):
             if head.status == 304 and self._validates(lookup) is not None:
                 return self._still_holds(exchange, lookup, stored, head)
             if head.status >= 500 and self._covers(exchange, lookup, stored):
+                lookup.result = "stale"
                 return self._answer(exchange, stored, b"%b; fwd=stale; fwd-status=%d" % (_NAME, head.status))
         refusal = self._take_in(exchange, lookup, head)
         value = forwarded_status(_NAME, lookup.why, status=head.status, stored=refusal is None, detail=refusal)
@@ -357,6 +363,7 @@ class CacheFilter(Filter):
         else:
             self._store.remove(stored)
         self._land(lookup)
+        lookup.result = "revalidated"
         return self._answer(exchange, stored, b"%b; fwd=%b; fwd-status=304" % (_NAME, lookup.why.encode()))
 
     def _renew(self, exchange: Exchange, stored: StoredResponse, head: ResponseHead) -> StoredResponse:
@@ -396,7 +403,10 @@ class CacheFilter(Filter):
         stored = None if lookup is None else lookup.stored
         if lookup is None or stored is None or exchange.state != "answering":
             return None
-        return self._answer(exchange, stored) if self._covers(exchange, lookup, stored) else None
+        if not self._covers(exchange, lookup, stored):
+            return None
+        lookup.result = "stale"
+        return self._answer(exchange, stored)
 
     @staticmethod
     def _covers(exchange: Exchange, lookup: Lookup, stored: StoredResponse) -> bool:
@@ -417,6 +427,8 @@ class CacheFilter(Filter):
         lookup = self._lookups.pop(exchange.id, None)
         if lookup is None:
             return
+        if not exchange.is_own:
+            self._shared.results[lookup.result] += 1
         self._give_up(lookup)
         self._land(lookup)
 

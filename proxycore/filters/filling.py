@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from itertools import takewhile
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from proxycore.composition.filters import Signal
+from proxycore.composition.overview import CacheView
 from proxycore.composition.streaming import BodyCut
 from proxycore.config import Cache
 from proxycore.policies.caching.invalidation import is_purged
@@ -27,6 +28,10 @@ UNSHARED_MAX: Final = 4096
 
 VOIDED_MAX: Final = 1024
 """Purges and invalidated URLs that are remembered, for requests that were on their way meanwhile."""
+
+
+Result = Literal["hits", "stale", "revalidated", "joined", "misses", "bypassed"]
+"""What became of a request, as `CacheView` counts them."""
 
 
 class Flight:
@@ -178,13 +183,27 @@ def _nobody() -> None: ...
 class SharedCache:
     """One of `[caches]` at work, for all routes that name it.
 
-    `voidings` counts purges and invalidations: who asks the origin notes it, and tells it to `begin`.
+    `voidings` counts purges and invalidations: who asks the origin notes it, and tells it to `begin`. `results` counts
+    requests, each once.
     """
 
-    __slots__ = ("_fills", "_forgotten", "_unshared", "_voided", "flights", "store", "voidings")
+    __slots__ = (
+        "_evicted",
+        "_fills",
+        "_forgotten",
+        "_stored",
+        "_unshared",
+        "_voided",
+        "flights",
+        "results",
+        "store",
+        "voidings",
+    )
 
     def __init__(self, cache: Cache) -> None:
-        self.store = Store(cache.size, cache.object_max)
+        self.store = Store(cache.size, cache.object_max, dropped=self._count_evicted)
+        self.results: dict[Result, int] = dict.fromkeys(get_args(Result), 0)
+        self._stored = self._evicted = 0
         self.flights: dict[bytes, Flight] = {}
         self._fills: dict[int, Fill] = {}
         self._unshared: OrderedDict[bytes, float] = OrderedDict()
@@ -195,6 +214,16 @@ class SharedCache:
     def configure(self, cache: Cache) -> None:
         """A reload's sizes."""
         self.store.resize(cache.size, cache.object_max)
+
+    def view(self, name: str) -> CacheView:
+        """What it holds and has done, under its `name`."""
+        store = self.store
+        return CacheView(
+            name, store.size, store.used, len(store), stored=self._stored, evicted=self._evicted, **self.results
+        )
+
+    def _count_evicted(self, response: StoredResponse) -> None:
+        self._evicted += 1
 
     def purge(self, purge: Purge) -> int:
         """Remove what an operator names; how many responses. What was asked for before this isn't stored."""
@@ -236,10 +265,12 @@ class SharedCache:
     def end(self, fill: Fill, *, whole: bool) -> bool:
         """All has come, or no more will. True: it is stored."""
         del self._fills[id(fill)]
-        if whole:
-            return fill.complete()
-        fill.drop()
-        return False
+        if not whole:
+            fill.drop()
+            return False
+        is_stored = fill.complete()
+        self._stored += is_stored
+        return is_stored
 
     def land(self, key: bytes, flight: Flight) -> None:
         """Nobody need wait for this flight any more: what it brought is stored, or never will be."""

@@ -14,8 +14,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from proxycore.composition.filters import Filter
-from proxycore.composition.overview import LimitView, RuleView
-from proxycore.config import Config, ConfigError, Problem, Route
+from proxycore.composition.overview import CacheView, LimitView, RuleView
+from proxycore.config import Cache, Config, ConfigError, Problem, Route
 from proxycore.config.materials import Materials
 from proxycore.filters.cache import CacheFilter
 from proxycore.filters.compress import CompressFilter
@@ -45,6 +45,10 @@ class OwnFilters:
         """What the rules of `waf` have found."""
         return list(self._gate.rules())
 
+    def caches(self) -> Sequence[CacheView]:
+        """What each cache holds and has done."""
+        return [shared.view(name) for name, shared in self._caches.items()]
+
     def gate(self, route: Route, config: Config, materials: Materials) -> Sequence[Filter]:
         """Those before the user's: who may come in, how often, and with what."""
         return list(self._gate.filters(route, config, materials))
@@ -57,12 +61,18 @@ class OwnFilters:
     def _cache(self, route: Route, config: Config, offer: Offer | None) -> Iterator[Filter]:
         if route.cache is None:
             return
-        name = route.cache.store
-        shared = self._caches.get(name)
-        if shared is None:
-            shared = self._caches[name] = SharedCache(config.caches[name])
-        shared.configure(config.caches[name])
-        yield CacheFilter(route.cache, shared, route.name, offer)
+        yield CacheFilter(route.cache, self._shared_cache(config.caches[route.cache.store]), route.name, offer)
+
+    def _shared_cache(self, cache: Cache) -> SharedCache:
+        if cache.name not in self._caches:
+            self._caches[cache.name] = SharedCache(cache)
+        return self._caches[cache.name]
+
+    def reconfigured(self, config: Config) -> None:
+        """This configuration is in force: what it no longer names is forgotten, and what it says otherwise counts."""
+        self._caches = {name: self._shared_cache(cache) for name, cache in config.caches.items()}
+        for name, shared in self._caches.items():
+            shared.configure(config.caches[name])
 
     def purge(self, purge: Purge) -> int:
         """Carry out an operator's purge, in every cache; how many responses went."""

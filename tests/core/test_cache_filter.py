@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from proxycore.composition.exchange import Exchange
 from proxycore.composition.filters import Filter
-from proxycore.config import Cache, Config, Listener, Route, RouteCache, Upstream
+from proxycore.config import BasicAuth, Cache, Config, ConfigError, Listener, Route, RouteCache, Upstream
 from proxycore.mechanisms.codings import Coding
 from proxycore.testing import Proxy
 from proxycore.testing.proxy import Journey
@@ -358,3 +359,66 @@ def test_what_changes_an_answer_is_in_the_key_or_never_reaches_the_origin(
         assert EVIL not in innocent.body
         assert b"EXAMPLE" not in innocent.body
         assert b":80" not in innocent.body
+
+
+def counted(proxy: Proxy) -> dict[str, int]:
+    """What the cache has done, without what it hasn't."""
+    (view,) = proxy.core.overview().caches
+    figures = {name: getattr(view, name) for name in view.__slots__}
+    assert figures.pop("name") == "main"
+    assert figures.pop("used") <= figures.pop("size")
+    return {name: count for name, count in figures.items() if count}
+
+
+def test_each_request_is_counted_once_by_what_became_of_it() -> None:
+    proxy = make_proxy(bypass={"header": {"X-No-Cache": "*"}}, stale_if_error="1h")
+    fields = {"Cache-Control": "max-age=60", "ETag": '"1"'}
+    fill(proxy, fields)
+    proxy.get(URL).is_answered(200)
+    proxy.get(URL, headers={"Cache-Control": "max-age=50"}).is_answered(200)
+    proxy.get(URL, headers={"X-No-Cache": "1"}).returns(200, {}, b"two")
+    proxy.post(URL + "/other").returns(204)
+    proxy.pass_time(61)
+    proxy.get(URL, headers={"Cache-Control": "max-stale"}).is_answered(200)
+    proxy.get(URL).returns(503)
+    proxy.get(URL).returns(304, fields).is_answered(200)
+    proxy.get(URL, headers={"Cache-Control": "no-cache"}).returns(503)
+    assert counted(proxy) == {
+        "hits": 2, "stale": 3, "revalidated": 1, "misses": 1, "bypassed": 2, "stored": 1, "objects": 1
+    }  # fmt: skip
+
+
+def test_what_leaves_for_want_of_room_is_counted() -> None:
+    proxy = make_proxy(size="128KiB")
+    for number in range(5):
+        fill(proxy, url=f"{URL}{number}", body=bytes(60_000))
+    figures = counted(proxy)
+    assert figures["stored"] == figures["misses"] == 5
+    assert figures["evicted"] == 5 - figures["objects"] > 0
+
+
+def test_a_reload_sizes_a_cache_anew_and_forgets_one_that_is_gone(proxy: Proxy) -> None:
+    fill(proxy)
+    more = {**proxy.core.config.caches, "other": Cache(size="2MiB", object_max="1KiB")}
+    proxy._tell("reconfigured", replace(proxy.core.config, caches=more), None)
+    assert [(view.name, view.size, view.objects) for view in proxy.core.overview().caches] == [
+        ("main", 1 << 20, 1),
+        ("other", 2 << 20, 0),
+    ]
+    proxy._tell("reconfigured", replace(proxy.core.config, caches={}, routes=[Route(upstream="api")]), None)
+    assert proxy.core.overview().caches == ()
+
+
+def test_a_configuration_that_cant_be_served_leaves_the_cache_as_it_is(proxy: Proxy) -> None:
+    fill(proxy)
+    route = proxy.core.config.routes[0]
+    unserved = replace(route, name="b", match={"path": "/b"}, basic_auth="staff")
+    wrong = replace(
+        proxy.core.config,
+        caches={"main": Cache(size="2KiB", object_max="1KiB")},
+        routes=[route, unserved],
+        basic_auth={"staff": BasicAuth(file="users")},
+    )
+    with pytest.raises(ConfigError):
+        proxy.core.reconfigured(wrong, None, proxy.now)
+    assert is_hit(proxy.get(URL))

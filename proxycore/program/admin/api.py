@@ -112,6 +112,7 @@ def operations(source: Source, openapi: Callable[[], Any]) -> Operations:
             Operation("GET", "/api/v1/listeners", "Where we listen.", api.part("listeners"), gives=_LIST),
             Operation("GET", "/api/v1/routes", "Which request goes where.", api.part("routes"), gives=_LIST),
             Operation("GET", "/api/v1/upstreams", "Where we send.", api.part("upstreams"), gives=_LIST),
+            Operation("GET", "/api/v1/caches", "What caches hold, and have done.", api.part("caches"), gives=_LIST),
             Operation(
                 "GET", "/api/v1/failures", "The last exchanges that failed, and why.", api.part("failures"), gives=_LIST
             ),

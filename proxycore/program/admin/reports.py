@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from itertools import pairwise
 from typing import Any
 
+from proxycore.composition.overview import CacheView
 from proxycore.core import Core
 from proxycore.policies.statistics import (
     Statistics,
@@ -28,6 +29,9 @@ from proxycore.policies.statistics import (
 
 SHARES = (0.5, 0.95, 0.99)
 """The percentiles that are shown."""
+
+CACHE_FIGURES = tuple(field.name for field in fields(CacheView) if field.name != "name")
+"""What the caches of all workers have together: each worker has its own."""
 
 MINUTES = 5
 """What a percentile of a route or a server goes back to."""
@@ -109,6 +113,7 @@ class Board:
                 for route in views[0]["routes"]
             ],
             "upstreams": [self._upstream(copies) for copies in _alike([view["upstreams"] for view in views])],
+            "caches": _added([view["caches"] for view in views], *CACHE_FIGURES),
             "causes": self._causes(),
             "failures": self._latest("failures", FAILURES_SHOWN),
             "changes": self._latest("changes", CHANGES_SHOWN),
