@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 from proxycore.config import forms
 from proxycore.config.addresses import Bind, parse_bind
-from proxycore.config.kinds import Duration, IPAddress, ListOf, Network, NetworkOf, OneOf
+from proxycore.config.kinds import Duration, IPAddress, ListOf, Network, NetworkOf, OneOf, Text
 from proxycore.config.problems import Place
 from proxycore.config.process import Admin, Certificate
 from proxycore.config.sections import (
@@ -70,6 +70,9 @@ class Listener(Section):
         ListOf(forms.BIND, least=1),
         'One address or several: "0.0.0.0:80", "[::]:80", "unix:/run/proxycore.sock", "fd:3" (socket activation).',
     )
+    mode: OptionalWord = setting(
+        Text("file mode", forms.check_mode), 'Permissions of its Unix sockets, in octal: "0660".', default=None
+    )
     protocols: Setting[Protocol | Sequence[Protocol], tuple[Protocol, ...]] = setting(
         ListOf(OneOf[Protocol](get_args(Protocol)), least=1),
         'What is spoken: "http/1.1", "h2" (over TLS), "h2c" (without, by prior knowledge only); else http/1.1, and h2 '
@@ -110,6 +113,8 @@ class Listener(Section):
             place.at("protocols").problem("h2 is spoken over TLS only", "h2c")
         if "h2c" in self.protocols and self.tls is not None:
             place.at("protocols").problem("h2c is spoken without TLS only", "h2")
+        if self.mode is not None and not any(bind.kind == "unix" for bind in self.binds):
+            place.at("mode").problem("only a Unix socket has a mode")
         for index, protocol in enumerate(self.protocols):
             if protocol in self.protocols[:index]:
                 place.at("protocols", index).problem(f'"{protocol}" stands here twice')
@@ -117,6 +122,5 @@ class Listener(Section):
 
 def dashboard_listener(admin: Admin) -> Listener:
     """Where `[admin]` listens."""
-    return Listener(
-        name="admin", bind=admin.bind, tls=None if admin.tls is None else ListenerTls(certificates=[admin.tls])
-    )
+    tls = None if admin.tls is None else ListenerTls(certificates=[admin.tls])
+    return Listener(name="admin", bind=admin.bind, mode=admin.mode, tls=tls)

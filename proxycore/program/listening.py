@@ -25,6 +25,8 @@ class Listener(Protocol):
     def name(self) -> str: ...
     @property
     def bind(self) -> tuple[str, ...]: ...
+    @property
+    def mode(self) -> str | None: ...
 
 
 class ListenError(Exception):
@@ -34,25 +36,31 @@ class ListenError(Exception):
 class Opened:
     """The sockets of one bind of one listener. `inode` tells whether a Unix socket's file is still ours."""
 
-    __slots__ = ("inode", "path", "sockets")
+    __slots__ = ("inode", "mode", "path", "sockets")
 
-    def __init__(self, sockets: list[socket.socket], path: str = "") -> None:
+    def __init__(self, sockets: list[socket.socket], path: str = "", mode: int | None = None) -> None:
         self.sockets = sockets
         self.path = path
+        self.mode = mode
         self.inode = os.stat(path).st_ino if path else 0
 
-    def shared(self) -> Opened:
+    def shared(self, mode: int | None) -> Opened:
         """The same sockets under descriptors of their own: no connection is lost as one owner follows another."""
-        return Opened([sock.dup() for sock in self.sockets], self.path)
+        return Opened([sock.dup() for sock in self.sockets], self.path, mode)
+
+    def allow(self) -> None:
+        """Give the file of a Unix socket its mode, where it has another one."""
+        if self.path and self.mode is not None:
+            os.chmod(self.path, self.mode)
 
     def close(self) -> None:
         for sock in self.sockets:
             sock.close()
 
 
-Key = tuple[str, str, int]
+Key = tuple[str, str, int | None, int]
 Sockets = dict[Key, Opened]
-"""What is open, by name of the listener, its bind, and how many times it had that bind before."""
+"""What is open, by name of the listener, its bind, its mode, and how many times it had that bind before."""
 
 
 class ListeningSockets:
@@ -73,14 +81,14 @@ class ListeningSockets:
         result: Sockets = {}
         failures: list[str] = []
         for key in wanted:
-            name, bind, _ = key
+            name, bind, mode, _ = key
             try:
                 if key in self._opened:
                     result[key] = self._opened[key]
                 elif bind in leaving:  # it goes from one listener to another
-                    result[key] = leaving.pop(bind).shared()
+                    result[key] = leaving.pop(bind).shared(mode)
                 else:
-                    result[key] = open_bind(parse_bind(bind))
+                    result[key] = open_bind(parse_bind(bind), mode=mode)
             except OSError as error:
                 failures.append(f"listener {name!r} can't listen on {bind}: {_explain(error)}")
         if failures:
@@ -91,6 +99,8 @@ class ListeningSockets:
     def commit(self, prepared: Sockets) -> None:
         """Keep what was prepared and close what it no longer holds."""
         before, self._opened = self._opened, prepared
+        for opened in prepared.values():
+            opened.allow()
         _close_but(before, prepared)
 
     def discard(self, prepared: Sockets) -> None:
@@ -110,7 +120,7 @@ class ListeningSockets:
 def by_listener(sockets: Sockets) -> Mapping[str, list[socket.socket]]:
     """The sockets of each listener, in the order of its binds."""
     result: dict[str, list[socket.socket]] = {}
-    for (name, _, _), opened in sockets.items():
+    for (name, *_), opened in sockets.items():
         result.setdefault(name, []).extend(opened.sockets)
     return result
 
@@ -118,8 +128,9 @@ def by_listener(sockets: Sockets) -> Mapping[str, list[socket.socket]]:
 def _keys(listeners: Iterable[Listener]) -> Iterator[Key]:
     """Each bind of each listener; numbered, since one with port 0 is another one each time."""
     for listener in listeners:
+        mode = None if listener.mode is None else int(listener.mode, 8)
         for number, bind in enumerate(listener.bind):
-            yield listener.name, bind, listener.bind[:number].count(bind)
+            yield listener.name, bind, mode, listener.bind[:number].count(bind)
 
 
 def _close_but(sockets: Sockets, kept: Sockets) -> None:
@@ -168,7 +179,7 @@ def _open_unix(path: str, mode: int | None) -> Opened:
         if mode is not None:
             os.chmod(path, mode)
         sock.listen(BACKLOG)  # only now can anyone connect, under the mode that was asked for
-        return Opened([sock], path)
+        return Opened([sock], path, mode)
     except OSError:
         sock.close()
         raise

@@ -21,7 +21,7 @@ import pytest
 import trio
 
 import proxycore_trio
-from proxycore.config import Config
+from proxycore.config import Config, Listener, Route
 from proxycore.program.listening import ListenError
 from proxycore.program.service import CANCELLED, blocking
 from proxycore.words.effects import Call, Cancel, Effect, Resolve
@@ -377,6 +377,23 @@ def test_a_stale_unix_socket_is_replaced_and_a_live_one_is_not(binding: str, tmp
         with pytest.raises(ListenError, match="already in use"), serving(binding, config(f"unix:{path}")):
             pass
         assert get(path).endswith(b"hello")
+
+
+def test_a_unix_socket_has_its_mode_also_after_a_reload(tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+
+    def with_mode(mode: str | None) -> Config:
+        return Config(
+            listeners=[Listener(name="web", bind=f"unix:{path}", mode=mode)],
+            routes=[Route(respond={"status": 200, "body": "hello"})],
+        )
+
+    with serving("asyncio", with_mode("0640")) as served:
+        assert stat.S_IMODE(path.stat().st_mode) == 0o640
+        served.inside(lambda: served.server.reload(with_mode("0600")))
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert get(str(path)).endswith(b"hello")
+    assert not path.exists()
 
 
 def test_a_file_that_is_no_socket_is_left_alone(binding: str, tmp_path: Path) -> None:
