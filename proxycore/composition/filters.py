@@ -280,8 +280,11 @@ class Chain:
 
 
 class FilterSource(Protocol):
-    """Who makes our own filters of a route: `gate` those before the user's, `content` those behind them."""
+    """Who makes our own filters: `first` those before the route is known, `gate` those of a route before the
+    user's, `content` those behind them.
+    """
 
+    def first(self, config: Config) -> Sequence[Filter]: ...
     def gate(self, route: Route, config: Config, materials: Materials) -> Sequence[Filter]: ...
     def content(self, route: Route, config: Config, materials: Materials) -> Sequence[Filter]: ...
 

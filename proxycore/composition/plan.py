@@ -231,7 +231,7 @@ class Plan:
         self.timeouts = config.timeouts
         self.minimum_body_rate = config.limits.minimum_rate.per_second
         self.error_pages = materials.error_pages
-        self.chain = Chain(filters)
+        self.chain = Chain((*own.first(config), *filters))
         self.tls_is_outside = materials.tls_is_outside
         serving, self.dialling_tls = _tls_sessions(config, materials)
         self.listeners = {

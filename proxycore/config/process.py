@@ -7,7 +7,20 @@ from typing import Any, Literal, cast, get_args
 
 from proxycore.config import forms
 from proxycore.config.addresses import parse_bind
-from proxycore.config.kinds import Duration, Flag, Integer, Kind, ListOf, OneOf, RateOf, Size, Statuses, Text, described
+from proxycore.config.kinds import (
+    Duration,
+    Flag,
+    Integer,
+    Kind,
+    ListOf,
+    OneOf,
+    RateOf,
+    Share,
+    Size,
+    Statuses,
+    Text,
+    described,
+)
 from proxycore.config.problems import Invalid, Place
 from proxycore.config.sections import (
     Bytes,
@@ -234,6 +247,14 @@ class Logging(Section):
     )
     level: Setting[LogLevel, LogLevel] = setting(
         OneOf[LogLevel](get_args(LogLevel)), "The program's own log, on standard error.", default="info"
+    )
+    trace_context: Switch = setting(
+        Flag(),
+        "W3C Trace Context: a valid `traceparent` is passed on, else a trace begins here; its id is in the JSON log.",
+        default=False,
+    )
+    trace_sampled: Setting[float, float] = setting(
+        Share(), "Of the traces that begin here, the share that is marked as sampled.", default=1.0
     )
 
 

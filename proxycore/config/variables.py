@@ -18,6 +18,7 @@ VARIABLES: tuple[tuple[str, str], ...] = (
     ("target", "Path and query as received, byte for byte."),
     ("status", "Status code of the response; empty before there is one."),
     ("request_id", "Id of the exchange: X-Request-Id of a trusted proxy, else one of our own."),
+    ("trace_id", "Id of the trace that the request belongs to (`traceparent`); empty without one."),
     ("listener", "Name of the listener."),
     ("route", "Name of the route that matched."),
     ("upstream", "Name of the upstream; empty when we answered ourselves."),

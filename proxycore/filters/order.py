@@ -1,5 +1,6 @@
 """Which of our filters a route has, in the order in which they see a request; a response passes them in reverse.
 
+    trace context         before the route is known, and for those too that no route takes
     the gate              who may come in, how often, and with what: `gate` has its order
     -- the user's own filters --
     cache                 after those who may change what is asked, or of whom
@@ -21,6 +22,7 @@ from proxycore.filters.cache import CacheFilter
 from proxycore.filters.compress import CompressFilter
 from proxycore.filters.filling import SharedCache
 from proxycore.filters.gate import Gate
+from proxycore.filters.trace_context import TraceContextFilter
 from proxycore.mechanisms.codings import CodingMissing
 from proxycore.policies.compression import Offer
 from proxycore.words.commands import Purge
@@ -34,8 +36,14 @@ class OwnFilters:
     """
 
     def __init__(self, entropy: Callable[[int], bytes]) -> None:
+        self._entropy = entropy
         self._gate = Gate(entropy)
         self._caches: dict[str, SharedCache] = {}
+
+    def first(self, config: Config) -> Sequence[Filter]:
+        """Those of every exchange, before its route is known."""
+        logging = config.logging
+        return [TraceContextFilter(logging.trace_sampled, self._entropy)] if logging.trace_context else []
 
     def limits(self, config: Config) -> Sequence[LimitView]:
         """What the limits of `config` hold and have done."""

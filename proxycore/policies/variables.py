@@ -15,6 +15,7 @@ from proxycore.config.variables import Variable, parse_template
 from proxycore.policies.conditions import cookie_values, parameter_values
 from proxycore.policies.forwarding import Client
 from proxycore.policies.hosts import host_of
+from proxycore.policies.trace_context import trace_id_of
 from proxycore.words.messages import RequestHead, ResponseHead
 
 
@@ -86,6 +87,7 @@ _READERS: dict[str, Reader] = {
     "target": lambda scope: scope.request.target,
     "status": lambda scope: b"%d" % scope.response.status if scope.response is not None else b"",
     "request_id": lambda scope: scope.request_id.encode(),
+    "trace_id": lambda scope: trace_id_of(scope.request.headers),
     "listener": lambda scope: _text(scope.downstream.listener),
     "route": lambda scope: _text(scope.route.name),
     "upstream": lambda scope: _text(scope.upstream),

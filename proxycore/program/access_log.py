@@ -62,7 +62,7 @@ class AccessLog:
 
     def prepare(self, settings: Logging) -> PreparedLog:
         """Open what `settings` ask for and isn't open yet. Raises ConfigError, with nothing changed."""
-        if (settings.access, settings.access_file) == (self._settings.access, self._settings.access_file):
+        if _what_opens(settings) == _what_opens(self._settings):
             return settings, self._line, self._writer
         return settings, *self._open(settings)
 
@@ -98,10 +98,16 @@ class AccessLog:
         except OSError as error:
             message = f'"{error.filename or settings.access_file}" can\'t be opened: {error.strerror}'
             raise ConfigError([Problem(self._source, None, "logging.access_file", message)]) from None
-        return line_format(settings.access), LogWriter(destination, "access log", partial(drops_line, settings.access))
+        line = line_format(settings.access, is_traced=settings.trace_context)
+        return line, LogWriter(destination, "access log", partial(drops_line, settings.access))
 
 
 PreparedLog = tuple[Logging, LineFormat | None, LogWriter | None]
+
+
+def _what_opens(settings: Logging) -> tuple[object, ...]:
+    """The settings that an open log depends on."""
+    return settings.access, settings.access_file, settings.trace_context
 
 
 def _tell_program_log(notice: Notice) -> None:

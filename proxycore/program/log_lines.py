@@ -17,6 +17,7 @@ from json.encoder import encode_basestring_ascii  # in C: six times as fast as j
 from proxycore.config.variables import Variable, parse_template
 from proxycore.policies.conditions import cookie_values, parameter_values
 from proxycore.policies.hosts import host_of
+from proxycore.policies.trace_context import trace_id_of
 from proxycore.words.errors import Outcome
 from proxycore.words.messages import Headers
 from proxycore.words.notices import ConnectionEnded, ExchangeEnded
@@ -36,10 +37,10 @@ _MILLISECONDS = tuple(f".{number:03d}Z" for number in range(1_000))
 _ESCAPES = {code: f"\\x{code:02X}" for code in (*range(32), *range(127, 256), *b'"\\')}
 
 
-def line_format(text: str) -> LineFormat:
-    """The format that `logging.access` names."""
+def line_format(text: str, *, is_traced: bool = False) -> LineFormat:
+    """The format that `logging.access` names. `is_traced`: JSON tells of the trace, too."""
     if text == "json":
-        return JsonLine()
+        return JsonLine(is_traced=is_traced)
     if text == "combined":
         return CombinedLine()
     return TemplateLine(text)
@@ -123,7 +124,8 @@ def json_text(value: bytes | str | None) -> str:
 class JsonLine:
     """One JSON object for each exchange. What it did not come to is null; times are seconds, sizes bytes."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_traced: bool = False) -> None:
+        self._is_traced = is_traced
         self._clock = _Clock(_write_rfc3339)
         self._kept = _Kept(json_text)
 
@@ -144,9 +146,14 @@ class JsonLine:
             f'"route":{kept[ended.route]},"listener":{kept[ended.listener]},'
             f'"request_id":{json_text(ended.request_id)},"outcome":{ending},"user":{kept[ended.user]},'
             f'"referer":{kept[headers.get(b"referer")]},"user_agent":{kept[headers.get(b"user-agent")]}'
+            f"{'' if not self._is_traced else _json_trace(headers)}"
             f"{'' if not ended.tls_subject else _json_subject(ended.tls_subject)}"
             f"{'' if ended.messages is None else _json_messages(*ended.messages)}}}\n"
         )
+
+
+def _json_trace(headers: Headers) -> str:
+    return f',"trace_id":{json_text(trace_id_of(headers))}'
 
 
 def _json_subject(subject: str) -> str:
@@ -283,6 +290,7 @@ _TEXTS: dict[str, Getter] = {
     "query": lambda ended: ended.target.partition(b"?")[2],
     "target": lambda ended: ended.target,
     "request_id": lambda ended: ended.request_id,
+    "trace_id": lambda ended: trace_id_of(ended.headers),
     "listener": lambda ended: ended.listener,
     "route": lambda ended: ended.route,
     "upstream": lambda ended: ended.upstream,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 import socket
 import subprocess
@@ -56,6 +57,17 @@ def test_curl_gets_and_posts(run: Run) -> None:
         assert content == BODY
         assert b"HTTP/2 200" in curl(proxy, "/own", "-I")
         assert soon(lambda: [ended.version for ended in proxy.ended] == [b"2"] * 3)
+
+
+def test_a_trace_is_passed_on_or_begun_on_both_protocols(run: Run) -> None:
+    valid = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    with origin(echoing) as o, run(config(o.url, logging={"trace_context": True})) as proxy:
+        for protocol in ("--http1.1", "--http2-prior-knowledge"):
+            passed = curl(proxy, "/", protocol, "-H", f"traceparent: {valid.decode()}", "-H", "tracestate: a=1")
+            assert (b"traceparent: " + valid in passed, b"tracestate: a=1" in passed) == (True, True)
+            begun = curl(proxy, "/", protocol, "-H", "traceparent: 00-0-0-0", "-H", "tracestate: a=1")
+            assert re.search(rb"traceparent: 00-[0-9a-f]{32}-[0-9a-f]{16}-03\r\n", begun)
+            assert b"tracestate" not in begun
 
 
 def test_h2load_is_served_whole(run: Run) -> None:
