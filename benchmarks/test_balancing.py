@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from proxycore.policies.balancing import POLICIES, Balancer, make_balancer
+from proxycore.policies.balancing.balancers import POLICIES, make_balancer
+from proxycore.policies.balancing.tiers import Balancer
 
 COUNTS = [2, 100, 5000]
 WEIGHTS = {"equal": [1.0], "weighted": [1.0, 2.0, 3.0, 5.0]}

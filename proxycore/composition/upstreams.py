@@ -26,7 +26,8 @@ from proxycore.composition.upstream import UpstreamConnection
 from proxycore.config import HealthCheck, Server, Upstream
 from proxycore.mechanisms.timers import Timer
 from proxycore.policies.affinity import StickyCookie
-from proxycore.policies.balancing import Balancer, make_balancer
+from proxycore.policies.balancing.balancers import make_balancer
+from proxycore.policies.balancing.tiers import Balancer
 from proxycore.policies.health import Health, may_eject, next_warmer, warmth
 from proxycore.policies.operating import NOTHING, Mode, Orders, kept, obey, standing
 from proxycore.policies.retrying import RetryBudget

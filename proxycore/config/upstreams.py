@@ -45,7 +45,7 @@ class Chooser(Protocol):
     """A balancing policy of the user's own: given in Python, as `balance`."""
 
     def choose(self, servers: Sequence[Any], key: bytes | None) -> Any:
-        """One of `servers`, or None: see `policies.balancing.Chooser`."""
+        """One of `servers`, or None: see `policies.balancing.chooser.Chooser`."""
 
 
 class BalanceKind(OneOf[Balance | Chooser]):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from proxycore.config import ConfigError, Outliers, Retries, Server
-from proxycore.policies.balancing import Candidate
+from proxycore.policies.balancing.tiers import Candidate
 from proxycore.words.commands import (
     AddServer,
     CommandRefused,

@@ -13,18 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from proxycore.policies.balancing import (
-    ATTEMPTS,
-    POLICIES,
-    Balancer,
-    Candidate,
-    Hashed,
-    LeastTime,
-    make_balancer,
-    schedule,
-    smooth_order,
-    spread_order,
-)
+from proxycore.policies.balancing.balancers import POLICIES, make_balancer
+from proxycore.policies.balancing.load import LeastTime
+from proxycore.policies.balancing.ring import Hashed
+from proxycore.policies.balancing.rotation import schedule, smooth_order, spread_order
+from proxycore.policies.balancing.tiers import ATTEMPTS, Balancer, Candidate
 from proxycore.policies.trace import Trace
 
 NAMES = sorted(POLICIES)
