@@ -111,7 +111,7 @@ class Jwt(Section):
     algorithms: Setting[Algorithm | list[Algorithm] | tuple[Algorithm, ...], tuple[Algorithm, ...]] = setting(
         ListOf(OneOf[Algorithm](get_args(Algorithm)), least=1), "Algorithms that are accepted; no other is."
     )
-    keys_file: Word = setting(forms.FILE, "A JWK set; read with the configuration, and again by SIGHUP.")
+    keys_file: Word = setting(forms.FILE, "A JWK set; read with the configuration, and again when it changes.")
     issuer: OptionalWord = setting(forms.TEXT, "What `iss` must be.", default=None)
     audience: Words = setting(ListOf(forms.TEXT), "What `aud` must hold: any of these.", default=())
     leeway: Seconds = setting(Duration(off=0.0), "How far clocks may differ.", default="30s")

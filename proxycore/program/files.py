@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, Protocol, TypeVar
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 from proxycore.config import Config, ConfigError, Problem
 from proxycore.config.loading import Reading, read_dict, read_toml
@@ -174,23 +174,58 @@ def read_materials(config: Config, files: Files, source: str, problems: list[Pro
             for name, upstream in config.upstreams.items()
             if upstream.sticky is not None
         },
-        users={
-            basic.file: contents.read(basic.file, f"basic_auth.{name}.file", _users)
-            for name, basic in config.basic_auth.items()
-        }
-        | _operator(config.admin, contents),
-        api_keys={
-            keys.file: contents.read(keys.file, f"api_keys.{name}.file", _api_keys)
-            for name, keys in config.api_keys.items()
-        },
-        key_sets={
-            jwt.keys_file: contents.read(jwt.keys_file, f"jwt.{name}.keys_file", parse_key_set, instead=b'{"keys":[]}')
-            for name, jwt in config.jwt.items()
-        },
+        users=contents.of("users", config) | _operator(config.admin, contents),
+        api_keys=contents.of("api_keys", config),
+        key_sets=contents.of("key_sets", config),
         listener_tls=serving_contexts(config, contents),
         dashboard_tls=dashboard_context(config, contents),
         upstream_tls=dialling_contexts(config, contents),
     )
+
+
+class CredentialFile(NamedTuple):
+    """A file that tells who may come in. What `parse` makes of it stands in `Materials` as `kind`, by `name`.
+
+    `place` is what names it in the configuration; `instead` is what stands for a file that can't be read.
+    """
+
+    kind: Literal["users", "api_keys", "key_sets"]
+    name: str
+    place: str
+    parse: Callable[[bytes], Any]
+    instead: bytes = b""
+
+
+def _credentials(config: Config) -> Iterator[CredentialFile]:
+    for name, basic in config.basic_auth.items():
+        yield CredentialFile("users", basic.file, f"basic_auth.{name}.file", _users)
+    for name, keys in config.api_keys.items():
+        yield CredentialFile("api_keys", keys.file, f"api_keys.{name}.file", _api_keys)
+    for name, jwt in config.jwt.items():
+        yield CredentialFile("key_sets", jwt.keys_file, f"jwt.{name}.keys_file", parse_key_set, b'{"keys":[]}')
+
+
+def credential_files(config: Config, source: str) -> dict[str, list[CredentialFile]]:
+    """The files of users, API keys and key sets that a configuration names, by their path."""
+    files: dict[str, list[CredentialFile]] = {}
+    for file in _credentials(config):
+        files.setdefault(_path(source, file.name), []).append(file)
+    return files
+
+
+def reread(file: CredentialFile, materials: Materials, source: str) -> Materials:
+    """`materials` with what the file holds now. Raises ConfigError where it can't be read, or makes no sense."""
+    problems: list[Problem] = []
+    content = _Contents(Disk(), source, problems).read(file.name, file.place, file.parse, instead=file.instead)
+    if problems:
+        raise ConfigError(problems)
+    changed: dict[str, Any] = {file.kind: {**getattr(materials, file.kind), file.name: content}}
+    return replace(materials, **changed)
+
+
+def _path(source: str, name: str) -> str:
+    """Relative names count from the folder of the configuration's file."""
+    return os.path.join(os.path.dirname(source), name)
 
 
 def _operator(admin: Admin | None, contents: _Contents) -> dict[str, Mapping[str, str]]:
@@ -248,7 +283,7 @@ class _Contents:
         what comes back is what `parse` makes of `instead`.
         """
         try:
-            return parse(self.files.read(os.path.join(os.path.dirname(self.source), path)))
+            return parse(self.files.read(_path(self.source, path)))
         except OSError as error:
             self.note(place, f'"{path}" can\'t be read: {_reason(error)}')
         except UnicodeDecodeError:
@@ -256,6 +291,14 @@ class _Contents:
         except ValueError as error:
             self.note(place, f'"{path}", {error}')
         return parse(instead)
+
+    def of(self, kind: str, config: Config) -> dict[str, Any]:
+        """What the files of one kind hold, by their names."""
+        return {
+            file.name: self.read(file.name, file.place, file.parse, instead=file.instead)
+            for file in _credentials(config)
+            if file.kind == kind
+        }
 
     def note(self, place: str, message: str) -> None:
         """Note that what the configuration says at `place` can't be."""

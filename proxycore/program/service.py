@@ -19,12 +19,13 @@ from functools import partial
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from proxycore.composition.filters import Filter
-from proxycore.config import Config
+from proxycore.config import Config, ConfigError
 from proxycore.config.materials import Materials
 from proxycore.core import Core
 from proxycore.policies.auth.passwords import VERIFY_PASSWORD, verify_password
 from proxycore.policies.statistics import COUNTED_KINDS, Statistics
 from proxycore.program.files import materials_of
+from proxycore.program.following import Following
 from proxycore.program.listening import ListeningSockets, by_listener
 from proxycore.sockets.driver import Driver
 from proxycore.sockets.naming import address_of, error_name
@@ -94,8 +95,8 @@ def reason(error: BaseException) -> str:
 class Service(abc.ABC):
     """Serves `config` from the moment it is made. Raises ConfigError or ListenError, with nothing left open.
 
-    Without `materials` the files that `config` names are read here; relative names count from the working
-    directory.
+    Without `materials` the files that `config` names are read here, and those of users, API keys and key sets again
+    when they change; relative names count from the working directory.
     `filters` serve every exchange after those that the configuration asks for. `calls` are the
     functions that a filter may `Ask` for, by name. `observer` gets a sequence of the notices of the kinds
     in `watch` after each wake-up, and must not wait. `closed` is set once no connection is left after a
@@ -122,16 +123,18 @@ class Service(abc.ABC):
         self._clock = time.monotonic
         self._statistics = Statistics() if config.admin is not None else None
         self._observer = observer
-        self._materials = materials or Materials()
+        self._materials = materials_of(config) if materials is None else materials
+        self._following: Following | None = None
+        self._source: str | None = None
         self.written: Written | None = None
         self.dashboard: Service | None = None
         now, wall = self._clock(), time.time()
         self._wall_offset = wall - now
-        self._each_second: Callable[[], None] | None = None
+        self._each_second: list[Callable[[], None]] = []
         self._second_at = math.inf
         self._core = Core(
             config,
-            materials_of(config) if materials is None else materials,
+            self._materials,
             now=now,
             wall=wall,
             seed=int.from_bytes(os.urandom(8)),
@@ -149,6 +152,8 @@ class Service(abc.ABC):
             cancel=self._cancel,
             on_notices=observer if self._statistics is None else self._observe,
         )
+        if materials is None:
+            self.follow("")
 
     # ---- for whoever embeds it ------------------------------------------------------------------------------
 
@@ -177,9 +182,42 @@ class Service(abc.ABC):
 
     def call_each_second(self, function: Callable[[], None]) -> None:
         """Call `function` once a second from now on, when nothing else goes on."""
-        self._each_second = function
-        self._second_at = self._clock() + 1.0
-        self._after()
+        self._each_second.append(function)
+        if self._second_at == math.inf:
+            self._second_at = self._clock() + 1.0
+            self._after()
+
+    def follow(self, source: str) -> None:
+        """From now on, reloads included, read files of users, API keys and key sets again when they change.
+
+        `source` is the configuration's file: relative names count from its folder, or from the working directory
+        where it is empty. Who gives no `materials` has it so from the beginning.
+        """
+        self._source = source
+        self._follow()
+
+    def _follow(self) -> None:
+        if self._source is None:
+            return
+        following = Following(self._config, self._source)
+        if following.watch and self.look_at_files not in self._each_second:
+            self.call_each_second(self.look_at_files)
+        self._following = following
+        self.look_at_files()  # since they were read they may have changed already
+
+    def look_at_files(self) -> None:
+        """Take what has changed in the files that are followed; see `program.following`. It is done each second."""
+        if self._following is None:
+            return
+        for path in self._following.watch.changed():
+            try:
+                materials = self._following.reread(path, self._materials)
+                if materials != self._materials:
+                    self._driver.tell(self._core.reconfigured, self._config, materials)
+                    self._materials = materials
+                    _log.info("%s has changed, and is in force", path)
+            except ConfigError as error:
+                _log.error("%s has changed and is refused, what it held goes on:\n%s", path, error)
 
     @property
     def addresses(self) -> dict[str, list[Address]]:
@@ -208,8 +246,10 @@ class Service(abc.ABC):
             self._sockets.discard(prepared)
             raise
         self._config = config
+        self._materials = materials
         self._driver.listen(by_listener(prepared))  # first: a socket leaves the readiness set before it is closed
         self._sockets.commit(prepared)
+        self._follow()
         self._after()
 
     def request_drain(self, timeout: float | None = None) -> None:
@@ -255,9 +295,10 @@ class Service(abc.ABC):
         if abs(drift) > DRIFT:
             self._wall_offset += drift
             self._tell(self._core.clock_adjusted, now + self._wall_offset)
-        if self._each_second is not None and now >= self._second_at:
+        if now >= self._second_at:
             self._second_at = max(self._second_at + 1.0, now)
-            self._guard(self._each_second)
+            for function in self._each_second:
+                self._guard(function)
         deadline = self._driver.next_deadline()
         if deadline is not None and deadline <= now:
             self._guard(self._driver.timer_expired)

@@ -11,7 +11,8 @@ to a socket pair. A worker that dies starts again, at once if it had lived for a
 doubles. One that can't even start for the first time ends the whole: its own message says why.
 
 A reload is checked and bound here first, so a wrong one is refused before any worker hears of it. Each worker
-gets the next configuration only after it has answered to the last.
+gets the next configuration only after it has answered to the last. So it is with files of users and keys that have
+changed: nothing else is read again then, and the workers get what was read before with what is new in it.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ from collections.abc import Callable, Sequence
 
 from proxycore.config import Config, ConfigError
 from proxycore.program import exits, sharing
-from proxycore.program.files import Disk, Source
+from proxycore.program.files import Copy, Disk, Source, credential_files
+from proxycore.program.following import LOOK, FileWatch
 from proxycore.program.listening import ListenError, ListeningSockets
 
 LIVED = 10.0
@@ -88,6 +90,8 @@ class Supervisor:
         self._on_started = on_started
         self._sockets = ListeningSockets(config.listeners)
         self._workers = [Worker(number) for number in range(1, count + 1)]
+        self._watch = FileWatch(credential_files(config, source.file))
+        self._look_at = time.monotonic() if self._watch else math.inf
         self._selector = selectors.DefaultSelector()
         self._has_started = False
         self._exit_code: int | None = None
@@ -127,6 +131,8 @@ class Supervisor:
                 else:
                     self._answered(key.data)
             self._reap()
+            if time.monotonic() >= self._look_at:
+                self._look_at_files()
             if time.monotonic() >= self._kill_at:
                 _log.error("workers did not end in time and are killed")
                 self._kill_all()
@@ -137,7 +143,7 @@ class Supervisor:
 
     def _seconds_to_wait(self) -> float | None:
         waiting = [worker.restart_at for worker in self._workers if worker.process is None]
-        deadline = min([self._kill_at, *(waiting if self._exit_code is None else [])])
+        deadline = min([self._kill_at, self._look_at, *(waiting if self._exit_code is None else [])])
         return None if deadline == math.inf else max(deadline - time.monotonic(), 0.0)
 
     def _signalled(self, number: int) -> None:
@@ -229,6 +235,27 @@ class Supervisor:
             _log.error("the new configuration is refused, the old one goes on:\n%s", error)
             return
         self._disk, self._config = disk, config
+        self._watch = FileWatch(credential_files(config, self._source.file))
+        self._look_at = time.monotonic() if self._watch else math.inf
+        self._send_to_all()
+
+    def _look_at_files(self) -> None:
+        """Give the workers what has changed in files of users, API keys and key sets."""
+        self._look_at = time.monotonic() + LOOK
+        for path in self._watch.changed():
+            disk = Disk(dict(self._disk.contents), dict(self._disk.found))
+            try:
+                if disk.read(path) == self._disk.contents[path]:
+                    continue
+                self._source.load(Copy(disk.contents, disk.found))
+            except (OSError, ConfigError) as error:
+                _log.error("%s has changed and is refused, what it held goes on:\n%s", path, error)
+            else:
+                _log.info("%s has changed", path)
+                self._disk = disk
+                self._send_to_all()
+
+    def _send_to_all(self) -> None:
         for worker in self._running:
             if worker.awaits_answer:
                 worker.is_behind = True

@@ -72,6 +72,7 @@ def serve(source: Source, loaded: Loaded, binding: str) -> int:
     """Serve in this process until the end."""
 
     def started(service: Service) -> None:
+        service.follow(source.file)
         become(loaded.config.user)
         dashboard = None if service.dashboard is None else service.dashboard.address
         runtime = runtimes.describe(binding)
