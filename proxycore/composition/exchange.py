@@ -521,6 +521,12 @@ class Exchange:
             return self._resend()
         if self.content is not None:
             self.content.keep_no_more()
+        for field in head.headers.fields:
+            if field[0] == b"date":
+                break
+        else:
+            # RFC 9110 section 6.6.1: who has a clock dates what it passes on.
+            head.headers.fields.append((b"date", self.plan.http_date(self._engine.wall)))
         if self.route.changes_responses:
             instead = phases.change_response(self._engine, self, head)
             if instead is not None:

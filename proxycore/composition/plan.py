@@ -288,7 +288,7 @@ class Plan:
         )
 
     def http_date(self, wall: float) -> bytes:
-        """The Date of a response of our own (RFC 9110 section 5.6.7), made once for each second."""
+        """The Date of a response that has none yet (RFC 9110 section 5.6.7), made once for each second."""
         second = int(wall)
         if second != self._date_second:
             self._date_second = second

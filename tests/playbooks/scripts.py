@@ -16,8 +16,9 @@ POST = b"POST /a HTTP/1.1\r\nHost: a.test\r\nContent-Length: 10\r\n\r\n"
 POST_OUT = starting(b"POST /a HTTP/1.1\r\nhost: a.test\r\ncontent-length: 10\r\n")
 UPGRADE = b"GET /a HTTP/1.1\r\nHost: a.test\r\nConnection: upgrade\r\nUpgrade: chat\r\n\r\n"
 SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: chat\r\n\r\n"
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
-OK_OUT = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi"
+DATED = b"Date: Sun, 06 Nov 1994 08:49:37 GMT"
+OK = b"HTTP/1.1 200 OK\r\n%b\r\nContent-Length: 2\r\n\r\nhi" % DATED
+OK_OUT = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nd%b\r\n\r\nhi" % DATED[1:]
 
 
 def config(*servers: Server | str, **settings: Any) -> Config:
@@ -45,6 +46,6 @@ def leased(client: Handle, server: Handle, request: bytes = GET) -> tuple[Line, 
 
 
 __all__ = [
-    "GET", "GET_OUT", "OK", "OK_OUT", "ONE", "POST", "POST_OUT", "SWITCHED", "TWO", "UPGRADE", "Limits", "Retries",
-    "Server", "Timeouts", "config", "leased", "two_servers",
+    "DATED", "GET", "GET_OUT", "OK", "OK_OUT", "ONE", "POST", "POST_OUT", "SWITCHED", "TWO", "UPGRADE", "Limits",
+    "Retries", "Server", "Timeouts", "config", "leased", "two_servers",
 ]  # fmt: skip

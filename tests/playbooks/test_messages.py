@@ -69,12 +69,32 @@ def test_an_expectation_is_the_origins_to_meet() -> None:
     )
 
 
+def test_a_response_without_a_date_gets_one() -> None:
+    client, server = Handle("client"), Handle("server")
+    Playbook(config()).run(
+        *leased(client, server),
+        received(server, b"HTTP/1.1 103 Early Hints\r\n\r\n") >> send(client, b"HTTP/1.1 103 Early Hints\r\n\r\n"),
+        received(server, b"HTTP/1.1 204 No Content\r\n\r\n")
+        >> (
+            send(client, b"HTTP/1.1 204 No Content\r\ndate: Fri, 15 Jan 2027 08:00:00 GMT\r\n\r\n"),
+            exchange_ended("completed"),
+        ),
+        tick(1.0) >> nothing,
+        received(client, GET) >> send(server, GET_OUT),
+        received(server, b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n")
+        >> (
+            send(client, b"HTTP/1.1 500 No\r\ncontent-length: 0\r\ndate: Fri, 15 Jan 2027 08:00:01 GMT\r\n\r\n"),
+            exchange_ended("completed"),
+        ),
+    )
+
+
 def test_the_length_of_a_head_response_passes_and_no_content_does() -> None:
     client, server = Handle("client"), Handle("server")
     Playbook(config()).run(
         *leased(client, server, GET.replace(b"GET", b"HEAD")),
-        received(server, b"HTTP/1.1 200 OK\r\nContent-Length: 1234\r\n\r\n")
-        >> (send(client, b"HTTP/1.1 200 OK\r\ncontent-length: 1234\r\n\r\n"), exchange_ended("completed")),
+        received(server, OK[:-2].replace(b": 2", b": 1234"))
+        >> (send(client, OK_OUT[:-2].replace(b": 2", b": 1234")), exchange_ended("completed")),
         received(client, GET) >> send(server, GET_OUT),
     )
 
