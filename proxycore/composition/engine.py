@@ -133,7 +133,7 @@ class Engine:
         self.ended: list[Exchange] = []
         self.exchange_count = self.own_exchange_count = 0
         self.stale_facts = 0
-        self.handshakes = Handshakes()
+        self.handshakes = Handshakes(self)
         self.notices_dropped = 0
         self.request_id_prefix = entropy(8).hex()
         self._minted = 0

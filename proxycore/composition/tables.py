@@ -106,12 +106,13 @@ EXCHANGE: Table = {
     "ended": {},
 }
 
-# The TLS layer of a client's connection. `waiting` has bytes, and no place among `limits.handshakes`;
-# `speaking` has an endpoint inside, whose own states tell the rest; `refusing` answered plain HTTP.
+# The TLS layer of a client's connection. `silent` lasts until its first message is whole; `waiting` has that, and
+# no place among `limits.handshakes`; `speaking` has an endpoint inside, whose own states tell the rest. `refusing`
+# has said why it goes no further, and discards what still comes, so that the client reads it.
 TLS: Table = {
     "silent": {"shake": "shaking", "wait": "waiting", "refuse": "refusing", "close": "closing", "lose": "lost"},
     "waiting": {"shake": "shaking", "close": "closing", "lose": "lost"},
-    "shaking": {"speak": "speaking", "close": "closing", "lose": "lost"},
+    "shaking": {"speak": "speaking", "refuse": "refusing", "close": "closing", "lose": "lost"},
     "speaking": {"lose": "lost"},
     "refusing": {"close": "closing", "lose": "lost"},
     "closing": {"close": "closing", "lose": "lost"},

@@ -7,14 +7,15 @@ then on the layer tells it the same facts in plaintext, while what it writes is 
 What TLS 1.3 has to say behind the handshake, a ticket, is urgent for nobody: where a request came with the client's
 last step, it leaves with the answer (or with the next answer to the client's bytes), in the same segment.
 
-A session is made when the first bytes come, so that a connection that says nothing costs what it costs
-without TLS. One more handshake than `limits.handshakes` waits for its turn, unread; `timeouts.tls_handshake`
-runs from the accept, whoever it is that keeps the other waiting.
+A session is made when the client's first message is whole, so that a connection that says nothing, or a byte at a
+time, costs what it costs without TLS, and takes no place from another. One more handshake than `limits.handshakes`
+waits for its turn, unread; `timeouts.tls_handshake` runs from the accept, whoever it is that keeps the other waiting.
 
 Ends. The client's close_notify is what an end of file is without TLS. An end of file without it may be
 anybody's work: the connection is closed, and whoever speaks inside is told of a loss, never of an end
 (RFC 8446 section 6.1). What goes wrong in a handshake is no fault of ours and no exchange's: it ends in a
-`ConnectionEnded` notice with its reason.
+`ConnectionEnded` notice with its reason. Where there is an alert to tell of it, the client's bytes are read on
+and discarded until it has left: a close with unread input would be a reset, and the alert lost.
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ from collections.abc import Callable
 from math import inf
 from typing import TYPE_CHECKING
 
+from proxycore.composition.downstream import LINGER_BYTES
 from proxycore.composition.tables import TLS
 from proxycore.composition.tls_wire import TRUNCATED, TlsWire
 from proxycore.composition.wire import Wire
+from proxycore.mechanisms.client_hello import NO_COMMON_PROTOCOL, offered_protocols, read_client_hello
 from proxycore.mechanisms.gates import HELD
 from proxycore.mechanisms.timers import Timer
 from proxycore.words.ids import ConnId
@@ -49,9 +52,6 @@ _WRONG_PORT = (
     b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s"
     % (len(_SENTENCE), _SENTENCE)
 )
-
-_DISCARDED = 256 * 1024
-"""What is read at most of a request in plain HTTP after its answer."""
 
 
 class TlsDownstream:
@@ -115,7 +115,7 @@ class TlsDownstream:
 
     def eof_received(self) -> None:
         if self._inner is None:
-            self._give_up("closed" if self.state == "silent" else "closed in the handshake")
+            self._give_up("closed in the handshake" if self._held or self.state != "silent" else "closed")
         elif not self._session.has_ended:
             self._break(TRUNCATED)
 
@@ -126,8 +126,7 @@ class TlsDownstream:
             self._inner.peer_ended()
 
     def connection_lost(self, error: str | None) -> None:
-        self._leave_handshake()
-        self.state = TLS[self.state]["lose"]
+        self._move("lose")
         self._clock.drop()
         self._held = b""
         if self._inner is not None:
@@ -143,23 +142,40 @@ class TlsDownstream:
 
     def _received_early(self, data: bytes) -> None:
         state = self.state
-        if state == "silent" and data[0] in _LETTERS:
-            self._answer_plaintext()
-        elif state == "silent":
-            self._held = data
-            if self._engine.handshakes.begin(self, self._engine.plan.limits.handshakes):
-                self.shake_hands()
+        if state == "silent":
+            self._held += data
+            if self._held[0] in _LETTERS:
+                # Say so in words that its user understands, as nginx does.
+                self._refuse("plain HTTP on a TLS port", _WRONG_PORT)
             else:
-                self.state = TLS[state]["wait"]
-                self.wire.shut(HELD)
+                self._read_hello()
         elif state == "waiting":
             self._held += data  # it came before reading stopped
         elif state == "shaking":
             self._shake_on(data)
         elif state == "refusing":
             self._discarded += len(data)
-            if self._discarded > _DISCARDED:
+            if self._discarded > LINGER_BYTES:
                 self._close()
+
+    def _read_hello(self) -> None:
+        """Begin the handshake, when the client's first message is whole and there is a place."""
+        hello = read_client_hello(self._held)
+        if hello is None:
+            return
+        offered = offered_protocols(hello)
+        if offered and self._protocols.isdisjoint(offered):
+            # RFC 7301 section 3.2. Python goes on without a protocol, and the client would have to guess one.
+            self._refuse(f"no common protocol: {b', '.join(offered[:8])!r}", NO_COMMON_PROTOCOL)
+        elif self._engine.handshakes.begin(self):
+            self.shake_hands()
+        else:
+            self.state = TLS[self.state]["wait"]
+            self.wire.shut(HELD)
+
+    @property
+    def _protocols(self) -> set[bytes]:
+        return {protocol.encode() for protocol in self._listener.protocols}
 
     def shake_hands(self) -> None:
         """A place is ours: use what came while we waited for it."""
@@ -177,8 +193,12 @@ class TlsDownstream:
         plaintext = session.receive(data)
         if not (plaintext and session.is_settled):
             self._tls_wire.answer()
-        if session.failure is not None:
-            self._give_up(str(session.failure))
+        failure = session.failure
+        if failure is not None:
+            if failure.error == "tls_alert_received":
+                self._give_up(str(failure))  # it was the client that said so
+            else:
+                self._refuse(str(failure))
         elif session.is_established:
             self._begin(session.protocol or "http/1.1", plaintext)
 
@@ -186,9 +206,8 @@ class TlsDownstream:
         """The handshake is done: from now on somebody speaks inside."""
         if protocol not in self._listener.protocols:
             # A client that names no protocol means HTTP/1, and gets no other.
-            return self._give_up(f"{protocol} isn't spoken here")
-        self._leave_handshake()
-        self.state = TLS[self.state]["speak"]
+            return self._refuse(f"{protocol} isn't spoken here")
+        self._move("speak")
         self._clock.drop()
         if self._listener.identifies_clients:
             self.peer.tls_subject = self._session.subject
@@ -201,21 +220,18 @@ class TlsDownstream:
         if self._is_draining:
             inner.drain()
 
-    def _leave_handshake(self) -> None:
-        """Whatever place we have, among those who shake hands or those who wait, is another's now."""
-        handshakes = self._engine.handshakes
-        if self.state == "waiting":
-            handshakes.leave(self)
-        elif self.state == "shaking":
-            handshakes.ended(self._engine.plan.limits.handshakes)
+    def _move(self, event: str) -> None:
+        """Move on; whatever place we had, among those who shake hands or those who wait, is another's now."""
+        state = self.state
+        self.state = TLS[state][event]
+        if state == "waiting":
+            self._engine.handshakes.leave(self)
+        elif state == "shaking":
+            self._engine.handshakes.ended(self)
 
-    def _answer_plaintext(self) -> None:
-        """Somebody speaks plain HTTP: say so in words that they understand, as nginx does."""
-        self.state = TLS[self.state]["refuse"]
-        self._reason = "plain HTTP on a TLS port"
-        self._clock.set(self._engine.now + self._engine.plan.timeouts.linger)
-        self.wire.write(_WRONG_PORT)
-        self.wire.send_eof()
+    def give_way(self) -> None:
+        """We have had a place for long, and another waits for it."""
+        self._give_up("limits.handshakes")
 
     # ---- ends
 
@@ -235,14 +251,23 @@ class TlsDownstream:
         else:
             self.wire.close()
 
+    def _refuse(self, reason: str, answer: bytes = b"") -> None:
+        """There will be no handshake: say so, and let the client read it."""
+        self._reason = reason
+        self._held = b""
+        self._move("refuse")
+        self._clock.set(self._engine.now + self._engine.plan.timeouts.linger)
+        if answer:
+            self.wire.write(answer)
+        self.wire.send_eof()
+
     def _give_up(self, reason: str) -> None:
         """There will be no handshake, or no end of it."""
         self._reason = self._reason or reason
         self._close()
 
     def _close(self) -> None:
-        self._leave_handshake()
-        self.state = TLS[self.state]["close"]
+        self._move("close")
         self._clock.clear()
         self.wire.close()
 
@@ -271,15 +296,14 @@ class TlsDownstream:
         if self._inner is not None:
             return self._inner.drain()
         self._is_draining = True
-        if self.state in ("silent", "waiting"):
+        if self.state == "waiting" or (self.state == "silent" and not self._held):
             self._give_up("draining")
 
     def end_now(self) -> None:
         if self._inner is not None:
             self._inner.end_now()
         elif self.state not in ("closing", "lost"):
-            self._leave_handshake()
-            self.state = TLS[self.state]["close"]
+            self._move("close")
             self.wire.abort()
 
     @property
@@ -305,8 +329,7 @@ class TlsDownstream:
     def send_expired(self) -> None:
         """The client takes nothing, not even what it asked for."""
         if self.state not in ("closing", "lost"):
-            self._leave_handshake()
-            self.state = TLS[self.state]["close"]
+            self._move("close")
         self.wire.abort()
 
     def __repr__(self) -> str:

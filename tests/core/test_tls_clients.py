@@ -10,10 +10,11 @@ import pytest
 from proxycore.config import Config, ConfigError, Limits, Listener, ListenerTls, Match, Respond, Route, Upstream
 from proxycore.config.materials import Materials
 from proxycore.core import Core
+from proxycore.mechanisms.client_hello import NO_COMMON_PROTOCOL
 from proxycore.words.effects import Abort, Close
 from proxycore.words.notices import ConnectionEnded, ExchangeEnded, Fault
 from tests.certificates import authority, client_context, leaf, server_context
-from tests.core.tls_world import World, listener_tls
+from tests.core.tls_world import Party, World, listener_tls
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
@@ -39,6 +40,13 @@ def world(served: Config | None = None, context: ssl.SSLContext | None = None) -
 def reasons(of: World) -> list[str]:
     assert not [notice for notice in of.notices if isinstance(notice, Fault)]
     return [notice.reason for notice in of.notices if isinstance(notice, ConnectionEnded)]
+
+
+def is_refused(here: World, client: Party) -> bool:
+    """Whether the client was told why it goes no further, could read that, and was closed once it had."""
+    told = client.got_eof and client.closed is None
+    here.eof(client)
+    return told and client.closed is Close and here.core.ledger().is_empty
 
 
 def outcomes(of: World) -> list[tuple[str, str]]:
@@ -178,7 +186,7 @@ def test_bytes_that_are_no_tls_end_the_connection() -> None:
     here = world()
     client = here.connect(None)
     here.say(client, bytes(100))
-    assert client.closed is Close
+    assert is_refused(here, client)
     assert reasons(here) == ["tls_protocol_error: wrong version number"]
 
 
@@ -231,11 +239,20 @@ def test_plain_http_that_goes_on_is_cut() -> None:
     assert patient.closed is Close
 
 
+def stall(here: World) -> Party:
+    """A client that says its first message and nothing more."""
+    client = here.connect(client_context(), silent=True)
+    assert client.session is not None
+    client.session.start()
+    hello, session, client.session = client.session.take(), client.session, None
+    here.raw(client, hello)
+    client.session = session
+    return client
+
+
 def test_one_handshake_too_many_waits_for_its_turn() -> None:
     here = world(config(limits=Limits(handshakes=2)))
-    slow = [here.connect(None) for _ in range(2)]
-    for client in slow:
-        here.raw(client, b"\x16\x03")
+    slow = [stall(here) for _ in range(2)]
     waiting = [here.connect(client_context()) for _ in range(2)]
     left = here.connect(client_context())
     assert [client.is_read for client in waiting] == [False, False]
@@ -254,13 +271,59 @@ def test_one_handshake_too_many_waits_for_its_turn() -> None:
 
 def test_many_that_fail_at_once_after_waiting_take_no_stack() -> None:
     here = world(config(limits=Limits(handshakes=1)))
-    first = here.connect(None)
-    here.raw(first, b"\x16\x03")
-    for _ in range(900):
-        here.raw(here.connect(None), bytes(10))
+    first = stall(here)
+    clients = [here.connect(None) for _ in range(900)]
+    for client in clients:
+        here.raw(client, bytes(10))
     here.eof(first)
+    for client in clients:
+        here.eof(client)
     assert reasons(here).count("tls_protocol_error: wrong version number") == 900
     assert here.core.ledger().is_empty
+
+
+def test_a_byte_takes_no_place_from_another() -> None:
+    here = world(config(limits=Limits(handshakes=1)))
+    for _ in range(5):
+        here.raw(here.connect(None), b"\x16\x03")
+    innocent = here.connect(client_context())
+    here.say(innocent, GET.replace(b"/ ", b"/here "))
+    assert innocent.text.endswith(b"hello\n")
+
+
+def test_who_sits_on_a_place_gives_way_to_who_waits() -> None:
+    here = world(config(limits=Limits(handshakes=2)))
+    attackers = [stall(here) for _ in range(2)]
+    here.pass_time(0.5)
+    innocent = here.connect(client_context())
+    assert not innocent.is_read
+    here.pass_time(0.4)
+    assert [client.closed for client in attackers] == [None, None]
+    here.pass_time(0.1)
+    assert [client.closed for client in attackers] == [Close, None]
+    here.say(innocent, GET.replace(b"/ ", b"/here "))
+    assert innocent.text.endswith(b"hello\n")
+    assert reasons(here) == ["limits.handshakes"]
+    here.pass_time(5.0)
+    assert attackers[1].closed is None  # nobody waits
+    late = stall(here)
+    here.connect(client_context())
+    here.pass_time(0.0)
+    assert [attackers[1].closed, late.closed] == [Close, None]
+
+
+@pytest.mark.parametrize(("offered", "agreed"), [(("h2", "x"), None), (("x", "http/1.1"), "http/1.1"), ((), None)])
+def test_a_client_that_speaks_nothing_of_ours_is_told_so(offered: tuple[str, ...], agreed: str | None) -> None:
+    here = world()
+    client = here.connect(client_context(protocols=offered))
+    assert client.session is not None
+    assert client.session.protocol == agreed
+    if agreed or not offered:
+        return here.say(client, GET)
+    assert client.session.failure is not None
+    assert client.ciphertext == NO_COMMON_PROTOCOL
+    assert is_refused(here, client)
+    assert reasons(here) == ["no common protocol: b'h2, x'"]
 
 
 def test_a_client_that_names_no_protocol_means_http1() -> None:
@@ -297,8 +360,8 @@ def test_the_subject_of_a_client_reaches_what_is_sent_on() -> None:
 def test_a_client_without_a_certificate(required: bool) -> None:
     here = world(*asking(required))
     client = here.connect(client_context())
-    assert (client.closed is Close) == required
     if required:
+        assert is_refused(here, client)
         assert reasons(here) == ["tls_certificate_error: peer did not return a certificate"]
     else:
         here.say(client, GET)
@@ -309,7 +372,7 @@ def test_a_certificate_of_another_authority_is_refused() -> None:
     here = world(*asking(False))
     context = client_context()
     leaf("ann.example", by="theirs").configure_cert(context)
-    assert here.connect(context).closed is Close
+    assert is_refused(here, here.connect(context))
     assert reasons(here)[0].startswith("tls_certificate_error: ")
 
 
