@@ -22,7 +22,7 @@ from proxycore.config.sections import (
     setting,
 )
 from proxycore.config.tables import Table
-from proxycore.config.units import Rate
+from proxycore.config.units import Rate, format_size
 
 Excess = Literal["refuse", "delay"]
 Algorithm = Literal[
@@ -40,7 +40,8 @@ class Cache(Section):
 
     def check(self, place: Place) -> None:
         if self.object_max > self.size:
-            place.at("object_max").problem("object_max is larger than size")
+            size, most = format_size(self.size), format_size(self.object_max)
+            place.at("object_max").problem(f"a response of {most} has no room in a cache of {size}; give a smaller one")
 
 
 @section
