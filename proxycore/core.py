@@ -49,6 +49,8 @@ class Core:
     `wall` is seconds since the epoch at `now`; `seed` decides every chance it takes, `entropy(n)`
     gives n unpredictable bytes for what must not be guessed. `watch` names the notices to build.
     Filters serve every exchange, in this order, after those that the configuration asks for.
+    `like` is another core of the same configuration: what that one knows of servers, limits and caches, this
+    one knows from the first, to tell what that one would do.
     Raises ConfigError where the configuration can't be served as it stands.
     """
 
@@ -63,12 +65,15 @@ class Core:
         entropy: Callable[[int], bytes],
         filters: Sequence[Filter] = (),
         watch: Collection[Kind] = (),
+        like: Core | None = None,
     ) -> None:
         self._engine = engine = Engine(now=now, wall=wall, seed=seed, entropy=entropy, watch=watch)
         engine.fetch = partial(own_requests.begin, engine)
         engine.repeat = partial(own_requests.repeat, engine)
         self._filters = tuple(filters)
-        self._own_filters = OwnFilters(entropy)
+        self._own_filters: OwnFilters = (
+            OwnFilters(entropy) if like is None else like._own_filters.twin(like.config, entropy)
+        )
         self._upstreams: dict[str, UpstreamState] = {}
         self._leaving: list[UpstreamState] = []
         self._names = Names(engine)
@@ -77,6 +82,10 @@ class Core:
         self._effects_clock = Timer(engine.timers, _do_nothing)
         self._is_draining = False
         self._take(config, materials or Materials())
+        if like is not None:
+            for name, upstream in like._upstreams.items():
+                if name in self._upstreams:
+                    self._upstreams[name].recall(upstream)
 
     # ---- facts
 
@@ -238,6 +247,11 @@ class Core:
     def config(self) -> Config:
         """The configuration in force."""
         return self._engine.plan.config
+
+    @property
+    def filters(self) -> Sequence[Filter]:
+        """The user's, as they were given."""
+        return self._filters
 
     def next_conn_id(self) -> ConnId:
         """A number for a connection that was just accepted."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from proxycore.composition.filters import Ask, Fetch, NeedBody, Reject, Respond, Verdict, Wait
 from proxycore.composition.holds import CallHold, ContentHold, FetchHold, Hold, SignalHold
 from proxycore.composition.tables import EXCHANGE
+from proxycore.policies.trace import Trace
 
 if TYPE_CHECKING:
     from proxycore.composition.content import RequestContent
@@ -40,7 +41,8 @@ class Deliberation:
 
     def run(self, phase: tuple[Step, ...], then: Callable[[], None]) -> None:
         """Ask the filters of `phase`; call `then` when all have let the request pass."""
-        self._phase = phase
+        trace = self._exchange.trace
+        self._phase = phase if trace is None else tuple(partial(_step_aloud, trace, step) for step in phase)
         self._next = 0
         self._then = then
         self._go_on()
@@ -127,6 +129,36 @@ class Deliberation:
     def _wait_for(self, hold: Hold) -> None:
         self._hold = hold
         self._exchange.state = EXCHANGE[self._exchange.state]["hold"]
+
+
+def _step_aloud(trace: Trace, step: Step, exchange: Exchange) -> Verdict | None:
+    """Take a step, and tell what it decided unless it did so itself."""
+    told = len(trace)
+    name = type(getattr(step, "__self__", step)).__name__
+    try:
+        verdict = step(exchange)
+    except Exception as error:
+        trace.add("filter", "failed", name, f"it raised {type(error).__name__}")
+        raise
+    if len(trace) == told:
+        trace.add("filter", *_shown(verdict, name))
+    return verdict
+
+
+def _shown(verdict: Verdict | None, name: str) -> tuple[str, str, str]:
+    if verdict is None:
+        return "let pass", name, ""
+    if isinstance(verdict, Reject):
+        return "refused", name, f"{verdict.status}, rule {verdict.rule}"
+    if isinstance(verdict, Respond):
+        return "answered", name, str(verdict.head.status)
+    if isinstance(verdict, Ask):
+        return "asks", name, f"the function {verdict.name}"
+    if isinstance(verdict, Fetch):
+        return "asks", name, f"the upstream {verdict.upstream}"
+    if isinstance(verdict, NeedBody):
+        return "waits", name, f"for {verdict.limit} bytes of content"
+    return "waits", name, ""
 
 
 def _refuse_to_guess(verdict: object) -> Verdict | None:

@@ -16,6 +16,9 @@ from proxycore.composition.websocket import WebSocket
 from proxycore.config import Config, ConfigError, Listener, Problem, Route
 from proxycore.config import WebSocket as WebSocketSettings
 from proxycore.config.materials import Materials
+from proxycore.config.process import RouteTimeouts
+from proxycore.config.sections import options_of
+from proxycore.config.units import format_duration
 from proxycore.mechanisms.http1.codec import CodecMissing, choose
 from proxycore.mechanisms.http1.reader import RequestReader, ResponseReader
 from proxycore.policies.addresses import AddressSet
@@ -264,7 +267,21 @@ class Plan:
             client_ip=exchange.client.ip,
             trace=exchange.trace,
         )
-        return None if found is None else self._routes[found.position]
+        if found is None:
+            return None
+        route = self._routes[found.position]
+        if exchange.trace is not None:
+            exchange.trace.add("timeouts", "in force", "", self._shown_timeouts(route))
+        return route
+
+    def _shown_timeouts(self, route: RoutePlan) -> str:
+        """Those that a route may set, and which of them this one does."""
+        shown = []
+        for option in options_of(RouteTimeouts):
+            seconds = getattr(route.timeouts, option.attribute)
+            own = "" if seconds == getattr(self.timeouts, option.attribute) else " by this route"
+            shown.append(f"{option.key} {format_duration(seconds)}{own}")
+        return ", ".join(shown)
 
     def request_reader(self, scheme: bytes) -> RequestReader:
         limits = self.limits

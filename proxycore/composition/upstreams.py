@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from itertools import islice
 from math import inf
 from random import Random
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING, NamedTuple, overload
 from proxycore.composition.checks import Checks
 from proxycore.composition.tls_upstream import ServerTls
 from proxycore.composition.upstream import UpstreamConnection
-from proxycore.config import HealthCheck, Server, Upstream
+from proxycore.config import UNLIMITED, HealthCheck, Server, Upstream
 from proxycore.mechanisms.timers import Timer
 from proxycore.policies.affinity import StickyCookie
 from proxycore.policies.balancing.balancers import make_balancer
@@ -31,6 +32,7 @@ from proxycore.policies.balancing.tiers import Balancer
 from proxycore.policies.health import Health, may_eject, next_warmer, warmth
 from proxycore.policies.operating import NOTHING, Mode, Orders, kept, obey, standing
 from proxycore.policies.retrying import RetryBudget
+from proxycore.policies.trace import Trace
 from proxycore.words.commands import CommandRefused, ServerCommand
 from proxycore.words.errors import Failure
 from proxycore.words.notices import ServerChanged
@@ -359,6 +361,20 @@ class UpstreamState:
                 name = f"{server.name}@{address[0]}"
                 yield Member((name, server.url), name, server, mode, self._names.literal(address))
 
+    def recall(self, other: UpstreamState) -> None:
+        """Know what `other`, the same upstream in another core, knows of its servers and their load."""
+        self.orders = other.orders
+        self.in_flight = other.in_flight
+        self._follow()
+        for server in self.servers:
+            known = other._by_name.get(server.name)
+            if known is not None:
+                server.health = copy(known.health)
+                server.active = known.active
+                server.is_full = known.is_full
+                server.warm_since = known.warm_since
+        self.ejected = other.ejected
+
     def places(self) -> list[Name]:
         """The names and addresses in use."""
         return [self._names.place(server) for server, _ in standing(self.config.servers, self.orders)]
@@ -467,6 +483,8 @@ class UpstreamState:
 
     def _choose(self, exchange: Exchange, tried: Sequence[ServerState]) -> ServerState | Failure | None:
         """The server for `exchange`: that of its session, else the balancer's."""
+        if exchange.trace is not None:
+            self._tell_load(exchange.trace)
         if self.affinity is not None:
             name = self.affinity.server_of(exchange.request.headers)
             if name is not None:
@@ -483,6 +501,13 @@ class UpstreamState:
             return self._queue_or_fail(exchange, tried)
         assert isinstance(picked, ServerState)
         return picked
+
+    def _tell_load(self, trace: Trace) -> None:
+        most = self.config.max_exchanges
+        limit = "" if most >= UNLIMITED else f" of {most}"
+        trace.add(
+            "upstream", "asked", self.name, f"{self.in_flight}{limit} in flight with this one, {len(self.queue)} wait"
+        )
 
     def _queue_or_fail(self, exchange: Exchange, tried: Sequence[ServerState]) -> Failure | None:
         if exchange.id in self.queue or any(s.available and s not in tried for s in self.servers):

@@ -28,7 +28,15 @@ from proxycore.policies.caching.cache_status import Forwarded, collapsed_status,
 from proxycore.policies.caching.directives import NO_DIRECTIVES, Directives, request_directives, response_directives
 from proxycore.policies.caching.freshness import freshness_of, initial_age, made_at
 from proxycore.policies.caching.invalidation import invalidated_urls, tags_of
-from proxycore.policies.caching.keys import UNKEYED, compile_key, keyed_authority, url_of, vary_names, vary_of
+from proxycore.policies.caching.keys import (
+    UNKEYED,
+    compile_key,
+    keyed_authority,
+    shown_key,
+    url_of,
+    vary_names,
+    vary_of,
+)
 from proxycore.policies.caching.ranges import UNSATISFIABLE, asked_span
 from proxycore.policies.caching.ranges import partial as partial_head
 from proxycore.policies.caching.reuse import may_serve_on_error, use_of
@@ -100,11 +108,12 @@ class CacheFilter(Filter):
         lookup = self._begin(exchange, request, NO_DIRECTIVES if asks_nothing else request_directives(request.headers))
         if lookup.key is None:
             self._lookups[exchange.id] = lookup
+            self._tell(exchange, "not asked", None, None, lookup.why)
             return None
         if asks_nothing:
             stored = self._store.find(lookup.key, self._selecting(request))
             if stored is not None and stored.is_fresh(exchange.now):
-                self._tell(exchange, "hit", stored)
+                self._tell(exchange, "hit", lookup.key, stored)
                 self._shared.results["hits"] += 1
                 return Respond(self._head_of(exchange, stored), stored.content)
         self._lookups[exchange.id] = lookup
@@ -131,14 +140,14 @@ class CacheFilter(Filter):
         if stored is not None:
             use = use_of(stored.freshness, stored.age(exchange.now), lookup.asked)
             if use == "serve" or (use == "serve-and-renew" and self._renew_behind(exchange, lookup.key, stored)):
-                self._tell(exchange, "hit", stored)
+                self._tell(exchange, "hit", lookup.key, stored)
                 lookup.result = "hits" if stored.age(exchange.now) < stored.freshness.lifetime else "stale"
                 return self._answer(exchange, stored)
             lookup.stored = stored
             lookup.why = "request" if stored.age(exchange.now) < stored.freshness.lifetime else "stale"
         elif self._store.has(lookup.key):
             lookup.why = "vary-miss"
-        self._tell(exchange, lookup.why, stored)
+        self._tell(exchange, lookup.why, lookup.key, stored)
         if b"only-if-cached" in lookup.asked:
             return _NOT_STORED
         return self._lead_or_wait(exchange, lookup)
@@ -169,9 +178,15 @@ class CacheFilter(Filter):
             headers.add(b"accept-encoding", coding.encode())
         return RequestHead(request.method, request.target, request.authority, headers)
 
-    def _tell(self, exchange: Exchange, verdict: str, stored: StoredResponse | None) -> None:
-        if exchange.trace is not None:
-            exchange.trace.add("cache", verdict, "" if stored is None else stored.url.decode("ascii"))
+    def _tell(
+        self, exchange: Exchange, verdict: str, key: bytes | None, stored: StoredResponse | None, why: str = ""
+    ) -> None:
+        if exchange.trace is None:
+            return
+        if stored is not None:
+            age, lifetime = stored.age(exchange.now), stored.freshness.lifetime
+            why = f"stored with a lifetime of {lifetime:.3g}s, {age:.3g}s old, status {stored.head.status}"
+        exchange.trace.add("cache", verdict, "" if key is None else f"key {shown_key(key)}", why)
 
     def _lead_or_wait(self, exchange: Exchange, lookup: Lookup) -> Verdict | None:
         assert lookup.key is not None
@@ -196,7 +211,7 @@ class CacheFilter(Filter):
         fits = fill.can_be_joined and response.vary == vary_of(names, self._selecting(request))
         if not fits or use_of(response.freshness, response.age(exchange.now), lookup.asked) != "serve":
             return None
-        self._tell(exchange, "joined", response)
+        self._tell(exchange, "joined", lookup.key, response)
         lookup.result = "joined"
         head = response.head.copy()
         head.headers.add(b"age", b"%d" % response.age(exchange.now))

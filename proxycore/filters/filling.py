@@ -200,8 +200,10 @@ class SharedCache:
         "voidings",
     )
 
-    def __init__(self, cache: Cache) -> None:
-        self.store = Store(cache.size, cache.object_max, dropped=self._count_evicted)
+    def __init__(self, cache: Cache, store: Store | None = None) -> None:
+        if store is None:
+            store = Store(cache.size, cache.object_max, dropped=self._count_evicted)
+        self.store = store
         self.results: dict[Result, int] = dict.fromkeys(get_args(Result), 0)
         self._stored = self._evicted = 0
         self.flights: dict[bytes, Flight] = {}
@@ -210,6 +212,10 @@ class SharedCache:
         self._voided: OrderedDict[Purge | bytes, int] = OrderedDict()
         self._forgotten = 0
         self.voidings = 0
+
+    def twin(self, cache: Cache) -> SharedCache:
+        """Another over the same store, for one who looks and stores nothing: nobody waits for its requests."""
+        return SharedCache(cache, self.store)
 
     def configure(self, cache: Cache) -> None:
         """A reload's sizes."""

@@ -62,6 +62,13 @@ class Gate:
         self._passwords: dict[str, Remembered[str]] = {}
         self._tokens: dict[str, _Tokens] = {}
 
+    def twin(self, entropy: Callable[[int], bytes]) -> Gate:
+        """Another that remembers what this one does of who came how often."""
+        twin = Gate(entropy)
+        twin._rates = {name: table.copy() for name, table in self._rates.items()}
+        twin._concurrency = {name: table.copy() for name, table in self._concurrency.items()}
+        return twin
+
     def filters(self, route: Route, config: Config, materials: Materials) -> Iterator[Filter]:
         """Those of a route. Raises ConfigError where the materials lack something or can't be used."""
         names = identity_fields(config)

@@ -16,6 +16,7 @@ from proxycore.policies.limits import (
     compile_key,
     rate_limit_fields,
 )
+from proxycore.policies.trace import Trace
 from proxycore.words.errors import Outcome
 from proxycore.words.messages import Headers
 
@@ -37,6 +38,21 @@ class _Limit:
         self.store = store
         self.counts = counts
 
+    def tell(self, trace: Trace, key: bytes, debt: int) -> None:
+        """How much is left to `key`, which met this debt."""
+        policy = self.policy
+        if policy.is_exceeded(debt):
+            verdict, state = "refused", f"none left for {policy.seconds_until(debt):.3g}s"
+        elif debt > 0 and self.delays:
+            verdict, state = "delayed", f"by {debt / 1e9:.3g}s, {policy.left(debt)} left"
+        else:
+            verdict, state = "let in", f"{policy.left(max(debt, 0))} left"
+        trace.add("rate_limits", verdict, self.name, f"{policy}; {state} to {_shown(key)}")
+
+
+def _shown(key: bytes) -> str:
+    return f'"{key.decode("latin-1")}"'
+
 
 class RateLimitFilter(Filter):
     """Holds requests to each of some rate limits, in their order. One that is refused counts for none after it."""
@@ -51,10 +67,11 @@ class RateLimitFilter(Filter):
         """Ask the limits from the one at `first` on."""
         for position in range(first, len(self._limits)):
             limit = self._limits[position]
-            debt = limit.store.take(limit.key(exchange), limit.policy, exchange.now)
+            key = limit.key(exchange)
+            debt = limit.store.take(key, limit.policy, exchange.now)
             exceeded = debt > 0 and limit.policy.is_exceeded(debt)
             if exchange.trace is not None:
-                exchange.trace.add("rate_limits", "refused" if exceeded else "let in", limit.name, f"{limit.policy}")
+                limit.tell(exchange.trace, key, debt)
             if exceeded:
                 return self._refuse(limit, debt)
             if debt > 0 and limit.delays:
@@ -90,7 +107,9 @@ class ConcurrencyLimitFilter(Filter):
         key = self._key(exchange)
         entered = self._table.enter(key, self._most)
         if exchange.trace is not None:
-            exchange.trace.add("concurrency_limits", "let in" if entered else "refused", self._name)
+            verdict, now = "let in" if entered else "refused", self._table.count(key)
+            state = f"{now} of {self._most} at once to {_shown(key)}"
+            exchange.trace.add("concurrency_limits", verdict, self._name, state)
         if not entered:
             self._counts.refused += 1
             return self._refusal

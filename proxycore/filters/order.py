@@ -57,6 +57,13 @@ class OwnFilters:
         """What each cache holds and has done."""
         return [shared.view(name) for name, shared in self._caches.items()]
 
+    def twin(self, config: Config, entropy: Callable[[int], bytes]) -> OwnFilters:
+        """Others that remember the same and forget nothing of these: limits are copied, stores are shared."""
+        twin = OwnFilters(entropy)
+        twin._gate = self._gate.twin(entropy)
+        twin._caches = {name: shared.twin(config.caches[name]) for name, shared in self._caches.items()}
+        return twin
+
     def gate(self, route: Route, config: Config, materials: Materials) -> Sequence[Filter]:
         """Those before the user's: who may come in, how often, and with what."""
         return list(self._gate.filters(route, config, materials))

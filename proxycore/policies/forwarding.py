@@ -138,12 +138,31 @@ class Peer:
         """Who this request comes from. Set `request.scheme` to its `scheme`, then route."""
         if not self.is_trusted:
             if trace is not None:
-                trace.add("client", "is the peer", self.ip, "it is no trusted proxy")
+                self._tell_direct(request, trace)
             return self._direct
         client = self._forwarded_client(request.headers)
         if trace is not None:
-            trace.add("client", "forwarded by" if client.is_forwarded else "is the peer", self.ip, f"it is {client.ip}")
+            self._tell_forwarded(client, request, trace)
         return client
+
+    def _tell_direct(self, request: RequestHead, trace: Trace) -> None:
+        """Why nobody else is believed to be the client."""
+        claims = sorted({name.decode() for name, _ in request.headers.fields if name in _CLAIMS})
+        dropped = f"; what it says in {', '.join(claims)} is dropped" if claims else ""
+        trace.add("client", "is the peer", self.ip, f"it is no trusted proxy{dropped}")
+
+    def _tell_forwarded(self, client: Client, request: RequestHead, trace: Trace) -> None:
+        """Who was believed, and what that made of it."""
+        if not client.is_forwarded:
+            return trace.add(
+                "client", "is the peer", self.ip, f"a trusted proxy, which told of no client; it is {client.ip}"
+            )
+        told = "X-Forwarded-For" if b"x-forwarded-for" in request.headers else "Forwarded"
+        chain = client.fields[0][1].decode("latin-1")
+        trace.add("client", "forwarded by", self.ip, f"it is {client.ip}")
+        trace.add("client", "believed", told, f"the last address in {chain} that is no trusted proxy's is {client.ip}")
+        if client.scheme != self._scheme:
+            trace.add("client", "believed", client.scheme.decode(), f"the scheme, told by {self.ip}")
 
     def _forwarded_client(self, headers: Headers) -> Client:
         """The client that a trusted peer tells of."""

@@ -23,7 +23,7 @@ from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import Protocol
 
-from proxycore.config.units import Rate
+from proxycore.config.units import Rate, format_rate
 from proxycore.config.variables import parse_variable
 from proxycore.policies.variables import Scope, reader_of
 
@@ -59,9 +59,16 @@ class RatePolicy:
         """Whether a request that met this debt was refused."""
         return debt > self.tolerance
 
+    def left(self, debt: int) -> int:
+        """How many more requests would pass at once after one that met this debt."""
+        return max(0, (self.tolerance - debt) // self.interval)
+
     def seconds_until(self, debt: int) -> float:
         """How long until a request that was refused with this debt would pass."""
         return (debt - self.tolerance) / _NANOSECONDS
+
+    def __str__(self) -> str:
+        return f"{format_rate(self.rate)}, bursts of {self.burst}"
 
     def __repr__(self) -> str:
         return f"RatePolicy({self.rate}, burst={self.burst})"
@@ -105,6 +112,13 @@ class RateTable:
         # Also who is refused moves to the end: an attacker's own debt is the last to be forgotten.
         table[key] = full_at if debt > policy.tolerance else full_at + policy.interval
         return debt
+
+    def copy(self) -> RateTable:
+        """Another with the same debts."""
+        copied = RateTable(self.capacity, self._secret)
+        copied._full_at = self._full_at.copy()
+        copied._pools = self._pools.copy()
+        return copied
 
     def _push_out(self, at: int) -> None:
         """Make room for one key."""
@@ -150,6 +164,16 @@ class ConcurrencyTable:
             return False
         self._counts[key] = count + 1
         return True
+
+    def copy(self) -> ConcurrencyTable:
+        """Another with the same counts."""
+        copied = ConcurrencyTable()
+        copied._counts = self._counts.copy()
+        return copied
+
+    def count(self, key: bytes) -> int:
+        """How many exchanges of `key` are going on."""
+        return self._counts.get(key, 0)
 
     def leave(self, key: bytes) -> None:
         """One of `key` is over."""

@@ -130,6 +130,8 @@ class Failed:
     where: Where
     client: str
     method: str
+    scheme: str
+    authority: str
     target: str
     status: int
     cause: str
@@ -207,6 +209,8 @@ class Statistics:
                 Where(record.listener, record.route, record.upstream, record.server),
                 record.client,
                 record.method.decode("latin-1"),
+                record.scheme.decode("latin-1"),
+                record.authority.decode("latin-1"),
                 record.target.decode("latin-1"),
                 record.status,
                 outcome.cause,

@@ -123,7 +123,7 @@ class Service(abc.ABC):
         self._clock = time.monotonic
         self._statistics = Statistics() if config.admin is not None else None
         self._observer = observer
-        self._materials = materials_of(config) if materials is None else materials
+        self.materials = materials_of(config) if materials is None else materials
         self._following: Following | None = None
         self._source: str | None = None
         self.written: Written | None = None
@@ -134,7 +134,7 @@ class Service(abc.ABC):
         self._second_at = math.inf
         self._core = Core(
             config,
-            self._materials,
+            self.materials,
             now=now,
             wall=wall,
             seed=int.from_bytes(os.urandom(8)),
@@ -178,7 +178,7 @@ class Service(abc.ABC):
         # Here, so that whoever has no dashboard doesn't load it.
         from proxycore.program.admin.local import beside
 
-        return serve(**beside(self, self._statistics, self._materials))
+        return serve(**beside(self, self._statistics, self.materials))
 
     def call_each_second(self, function: Callable[[], None]) -> None:
         """Call `function` once a second from now on, when nothing else goes on."""
@@ -211,10 +211,10 @@ class Service(abc.ABC):
             return
         for path in self._following.watch.changed():
             try:
-                materials = self._following.reread(path, self._materials)
-                if materials != self._materials:
+                materials = self._following.reread(path, self.materials)
+                if materials != self.materials:
                     self._driver.tell(self._core.reconfigured, self._config, materials)
-                    self._materials = materials
+                    self.materials = materials
                     _log.info("%s has changed, and is in force", path)
             except ConfigError as error:
                 _log.error("%s has changed and is refused, what it held goes on:\n%s", path, error)
@@ -246,7 +246,7 @@ class Service(abc.ABC):
             self._sockets.discard(prepared)
             raise
         self._config = config
-        self._materials = materials
+        self.materials = materials
         self._driver.listen(by_listener(prepared))  # first: a socket leaves the readiness set before it is closed
         self._sockets.commit(prepared)
         self._follow()

@@ -16,20 +16,28 @@ from typing import Any
 from proxycore.composition.filters import Filter
 from proxycore.config import Config
 from proxycore.config.materials import Materials
-from proxycore.testing.proxy import CLIENT_IP, Headers, Journey, Proxy
+from proxycore.core import Core
+from proxycore.policies.addresses import parse_address
+from proxycore.policies.trace import Step
+from proxycore.testing.proxy import CLIENT_IP, Headers, Journey, NoListener, Proxy
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """One request's decisions. `journey` has everything, for whoever wants more."""
+    """One request's decisions, as `steps`. `journey` has everything, None where no listener takes the request."""
 
-    journey: Journey
+    request: str
+    steps: Sequence[Step]
+    journey: Journey | None
 
     @property
     def text(self) -> str:
         """Lines for a person."""
+        lines = [self.request, *(f"  {step}" for step in self.steps)]
         journey = self.journey
-        lines = [journey.name, *(f"  {step}" for step in journey.trace), f"it {journey.result}"]
+        if journey is None:
+            return "\n".join([*lines, "it reaches nobody"]) + "\n"
+        lines.append(f"it {journey.result}")
         if journey.outbound is not None and not journey.status:
             outbound = journey.outbound
             lines += [f"  {outbound.method.decode()} {outbound.target.decode('latin-1')}"]
@@ -43,11 +51,14 @@ class Explanation:
         """Plain values for JSON."""
         journey = self.journey
         found: dict[str, Any] = {
-            "request": journey.name,
-            "listener": journey.listener,
-            "route": journey.route,
-            "steps": journey.trace.as_dicts(),
+            "request": self.request,
+            "listener": "" if journey is None else journey.listener,
+            "route": "" if journey is None else journey.route,
+            "steps": [step._asdict() for step in self.steps],
+            "result": "reaches nobody" if journey is None else journey.result,
         }
+        if journey is None:
+            return found
         if journey.status:
             found["answer"] = {"status": journey.status, "headers": journey.headers}
             if journey.outcome is not None:
@@ -74,12 +85,24 @@ def explain(
     filters: Sequence[Filter] = (),
     client_ip: str = CLIENT_IP,
     listener: str | None = None,
+    like: Core | None = None,
+    now: float = 0.0,
+    known: Sequence[Step] = (),
 ) -> Explanation:
     """What `config` does with `request`, a method and a URL ("GET https://example.com/"), or a URL alone.
 
-    Raises ConfigError, ValueError for what is no URL, and NoListener.
+    `like` is a core at work, whose clock says `now`: its servers' health, its limits and its caches count. `known` are
+    steps that come before all others. Raises ConfigError, ValueError for what is no URL or no address, and NoListener
+    for a `listener` that isn't there or can't take it.
     """
     method, _, url = request.rpartition(" ")
-    proxy = Proxy(config, materials=materials, filters=filters)
-    journey = proxy.request(method or "GET", url, headers=headers, client_ip=client_ip, listener=listener)
-    return Explanation(journey)
+    if parse_address(client_ip) is None:
+        raise ValueError(f"no IP address: {client_ip!r}")
+    proxy = Proxy(config, materials=materials, filters=filters, like=like, now=now)
+    try:
+        journey = proxy.request(method or "GET", url, headers=headers, client_ip=client_ip, listener=listener)
+    except NoListener as error:
+        if listener is not None:
+            raise
+        return Explanation(f"{method or 'GET'} {url}", [*known, Step("listener", "found none", "", str(error))], None)
+    return Explanation(journey.name, [*known, *journey.trace], journey)

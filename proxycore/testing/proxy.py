@@ -57,7 +57,8 @@ class Proxy:
     """A core with `config`, asked one request after the other at a time that stands still (see `pass_time`, `PAUSE`).
 
     `filters` and `materials` are those of `Core`; `calls` the functions that filters `Ask` for, plain ones.
-    Every dial succeeds, unless its address is in `refusing`. Raises ConfigError.
+    Every dial succeeds, unless its address is in `refusing`. With `like`, a core at work, it knows from the first what
+    that one knows of servers, limits and caches at `now`, and changes nothing there. Raises ConfigError.
     """
 
     def __init__(
@@ -68,9 +69,11 @@ class Proxy:
         filters: Sequence[Filter] = (),
         calls: Mapping[str, Function] | None = None,
         seed: int = 1,
+        like: Core | None = None,
+        now: float = 0.0,
     ) -> None:
         self.refusing: set[Address] = set()
-        self.now = 0.0
+        self.now = now
         self._calls: dict[str, Function] = {VERIFY_PASSWORD: lambda given: verify_password(**given), **(calls or {})}
         self._outbound = _Outbound()
         self._journey: Journey | None = None
@@ -78,12 +81,13 @@ class Proxy:
         self.core = Core(
             config,
             replace(materials or Materials(), tls_is_outside=True),
-            now=0.0,
-            wall=WALL,
+            now=self.now,
+            wall=WALL if like is None else now + like._engine.wall_offset,
             seed=seed,
             entropy=Random(seed).randbytes,
             filters=[*filters, self._outbound],
             watch=("exchanges", "faults"),
+            like=like,
         )
 
     @classmethod
@@ -162,7 +166,8 @@ class Proxy:
         # The one thing that traffic never does: an exchange takes its trace from the plan that it begins under.
         self.core._engine.plan.trace = journey.trace
         self._outbound.journey = journey
-        journey.trace.add("listener", "took", entrance.name, ", ".join(entrance.bind))
+        spoken = f"{'TLS, ' if entrance.tls is not None else ''}{', '.join(entrance.protocols)}"
+        journey.trace.add("listener", "took", entrance.name, f"{', '.join(entrance.bind)}; {spoken}")
         try:
             self._tell("accepted", conn, entrance.name, (client_ip, 50_000), ("192.0.2.10", 80))
             self._tell("data_received", conn, data)
@@ -189,7 +194,9 @@ class Proxy:
         fitting = fitting or [one for one in listeners if one.trusted_proxies]
         if not fitting:
             raise NoListener(
-                f"no listener speaks {scheme}, and none has trusted_proxies that could tell so; give listener=..."
+                "no listener takes http: all have tls"
+                if scheme == "http"
+                else "no listener takes https: give one tls, or name who speaks it in front of us in trusted_proxies"
             )
         wanted = port or _PORTS[scheme]
         return next((one for one in fitting if any(bind.port == wanted for bind in one.binds)), fitting[0])

@@ -78,14 +78,15 @@ def test_requests(folder: Path, origin: OriginProgram, binding: str, is_long: bo
 def test_reloads(folder: Path, origin: OriginProgram, main_binding: str, is_long: bool, tell: Tell) -> None:
     """With connections open: idle ones, one in the middle of a request, and a tunnel."""
     count = 1_000 if is_long else 40
-    with ProxyProgram(write_config(folder, origin.url, routes=LIMITED), main_binding) as proxy:
+    patient = {"request_body": "1h", "idle": "1h"}
+    with ProxyProgram(write_config(folder, origin.url, timeouts=patient, routes=LIMITED), main_binding) as proxy:
         files = proxy.open_files() + 4
         with open_connections(proxy.port) as (idle, held, tunnel):
             sizes = []
             for number in range(1, count + 1):
                 # A route, a listener and an upstream with its servers come and go.
                 others = ["", OTHER % (9 + number % 7, number % 3)][number % 2]
-                write_config(folder, origin.url, routes=LIMITED + others)
+                write_config(folder, origin.url, timeouts=patient, routes=LIMITED + others)
                 proxy.reload(number)
                 ask(idle[number % len(idle)])
                 if number % (count // STEPS) == 0:

@@ -33,6 +33,8 @@ def record(where: Where = API, **changes: Any) -> ExchangeEnded:
     values: dict[str, Any] = {
         "client": "192.0.2.1",
         "method": b"GET",
+        "scheme": b"http",
+        "authority": b"a.test",
         "target": b"/x",
         "status": 200,
         "outcome": COMPLETED,

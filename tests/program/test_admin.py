@@ -96,7 +96,12 @@ def test_it_shows_traffic_and_steers_servers(binding: str, origins: list[Origin]
         assert status["totals"]["failed"] == 1
         assert [(route["name"], route["requests"]) for route in status["routes"]] == [("bad", 1), ("rest", 4)]
         assert [server["requests"] for server in status["upstreams"][0]["servers"]] == [2, 2]
-        assert status["failures"][0]["target"] == "/bad"
+        failed = status["failures"][0]
+        assert failed["target"] == "/bad"
+        why = admin.ask("GET", f"/api/v1/failures/{failed['request_id']}/explanation")[1]
+        assert (why["request"], why["route"]) == (f"GET http://{traffic.host}:{traffic.port}/bad", "bad")
+        assert [step["verdict"] for step in why["steps"][:3]] == ["ended", "asked again", "took"]
+        assert admin.ask("GET", "/api/v1/failures/none/explanation")[0] == 404
         assert status["binding"] == ("asyncio" if binding == "uvloop" else binding)
 
         assert admin.ask("PATCH", "/api/v1/upstreams/api/servers/s0", {"mode": "drained"}, **ACTION)[0] == 204
@@ -164,6 +169,9 @@ def test_the_program_serves_it_and_changes_its_configuration(origins: list[Origi
         assert admin.ask("GET", "/api/v1/configuration") == (200, {"toml": new})
         explained = admin.ask("POST", "/api/v1/explain", {"request": "GET http://x/"}, **ACTION)[1]
         assert explained["route"] == "one"
+        assert explained["result"] == "was answered 200 (completed)"
+        bad = {"request": "http://x/", "headers": {"a": 1}}
+        assert admin.ask("POST", "/api/v1/explain", bad, **ACTION)[1]["detail"] == "a is no text and a is no list"
         assert admin.ask("PUT", "/api/v1/log-level", {"level": "warning"}, **ACTION)[0] == 204
         program.wait_for("PUT /api/v1/configuration: done")
 

@@ -54,15 +54,23 @@ def test_explain_with_headers_as_json(file: str, capsys: pytest.CaptureFixture[s
     "arguments",
     [
         ["ftp://a/"],
-        ["https://a/"],
         ["http://a/", "-H", "nonsense"],
         ["http://a/", "--listener", "b"],
-        ["http://a/", "--client-ip", "10.0.0.256"],
+        ["http://a/", "--client", "10.0.0.256"],
     ],
 )
 def test_explain_says_what_it_cannot_do(file: str, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", file, *arguments]) == exits.NOT_STARTED
     assert capsys.readouterr().err.startswith("proxycore: ")
+
+
+def test_explain_what_reaches_no_listener(file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", file, "https://a/"]) == exits.OK
+    output = capsys.readouterr().out
+    assert "listener: found none (no listener takes https: give one tls, or name who speaks it" in output
+    assert output.endswith("it reaches nobody\n")
+    assert main(["explain", file, "https://a/", "--json"]) == exits.OK
+    assert json.loads(capsys.readouterr().out)["result"] == "reaches nobody"
 
 
 def test_explain_a_bad_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -68,6 +68,9 @@ class LeastConnections(Tier):
     def _load(self, seat: Seat) -> float:
         return seat.server.active / seat.weight
 
+    def score(self, server: Candidate) -> str:
+        return f"{server.active} in flight, weight {server.weight:g}: {server.active / server.weight:.3g}"
+
     def pick(self, key: bytes | None, tried: Container[Candidate]) -> Candidate | None:
         heap = self._heap
         passed_over: list[Seat] = []
@@ -160,6 +163,12 @@ class LeastTime(LeastConnections):
     def _load(self, seat: Seat) -> float:
         latency, measured = (seat.latency, seat.measured) if seat.latency else (self._average, self._answers)
         return log2(max(latency, self.FLOOR) * (seat.server.active + 1) / seat.weight) + measured / self._half_life
+
+    def score(self, server: Candidate) -> str:
+        seat = self._seats[server.index]
+        seconds = 2.0 ** (self._load(seat) - self._answers / self._half_life)
+        known = f"first byte after {seat.latency:.3g}s" if seat.latency else "not measured yet"
+        return f"{known}, {server.active} in flight, weight {server.weight:g}: {seconds:.3g}s"
 
     def ended(self, server: Candidate, first_byte_seconds: float | None) -> None:
         if first_byte_seconds is not None:

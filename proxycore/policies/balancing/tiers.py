@@ -98,6 +98,11 @@ class Tier:
     def ended(self, server: Candidate, first_byte_seconds: float | None) -> None:
         raise NotImplementedError
 
+    def score(self, server: Candidate) -> str:
+        """What the policy weighs of a server that can be picked, for the trace."""
+        total = sum(usable.weight for usable in self._usable)
+        return f"weight {server.weight:g} of {total:g}, {server.active} in flight"
+
 
 class OpenTier(Tier):
     """A tier that knows its servers that aren't full, for when those that the policy prefers are."""
@@ -179,9 +184,14 @@ class Tiered:
 
     def _explain(self, chosen: Candidate | None, tried: Container[Candidate], trace: Trace) -> None:
         for server in self._servers:
+            tier = self._backups if server.backup else self._primaries
             why_not = _why_not(server, tried)
             if why_not:
                 trace.add("balance", "passed over", server.name, why_not)
+            elif server.backup and chosen is not None and not chosen.backup:
+                trace.add("balance", "passed over", server.name, "a backup, and a primary can take it")
+            else:
+                trace.add("balance", "candidate", server.name, tier.score(server))
         if chosen is None:
             trace.add("balance", "found none", "", "no server can take the exchange")
         elif chosen.backup:

@@ -113,6 +113,11 @@ class _DefaultKey:
         return key if len(key) <= KEY_MAX else None
 
 
+def shown_key(key: bytes) -> str:
+    """A key for a person: its parts with blanks between them."""
+    return " ".join(key.decode("latin-1").split("\n"))
+
+
 Vary = tuple[tuple[bytes, bytes | None], ...]
 """Names of fields, in order, and the value that each had; None for one that wasn't there."""
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol, get_args
 
 from proxycore.config import ConfigError
+from proxycore.policies.addresses import parse_address
+from proxycore.policies.trace import Step
 from proxycore.program.admin.events import Events
 from proxycore.program.admin.operations import Call, Operation, Operations, Problem, Schema
 from proxycore.program.admin.reports import Board
@@ -66,12 +69,50 @@ _PROBLEMS: Schema = {
     "required": ["problems"],
     "properties": {"problems": {"type": "array", "items": {"type": "string"}}},
 }
+_FIELD: Schema = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+_ASKED: Schema = {
+    "type": "object",
+    "required": ["request"],
+    "additionalProperties": False,
+    "properties": {
+        "request": {**_TEXT, "description": 'A method and a URL, such as "GET https://example.com/".'},
+        "headers": {"type": "object", "additionalProperties": _FIELD},
+        "client_ip": {**_TEXT, "description": "Who asks."},
+        "listener": {**_TEXT, "description": "Where it arrives; else the first listener that fits the URL."},
+    },
+}
+_EXPLANATION: Schema = {
+    "type": "object",
+    "required": ["request", "listener", "route", "steps", "result"],
+    "properties": {
+        "steps": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["stage", "verdict", "name", "reason"],
+                "additionalProperties": {"type": "string"},
+            },
+        },
+    },
+    "additionalProperties": True,
+}
 _PURGE: Schema = {
     "type": "object",
     "required": ["kind", "what"],
     "additionalProperties": False,
     "properties": {"kind": {"enum": list(get_args(PurgeKind))}, "what": _TEXT},
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request to explain: a method and a URL. `known` are steps that its explanation begins with."""
+
+    request: str
+    headers: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
+    client_ip: str = "192.0.2.1"
+    listener: str | None = None
+    known: Sequence[Step] = ()
 
 
 class Source(Protocol):
@@ -94,7 +135,7 @@ class Source(Protocol):
     def configure(self, text: str) -> None:
         """Serve `text` from now on, in every process. Raises ConfigError, with nothing changed."""
 
-    def explain(self, request: str, headers: dict[str, str], client_ip: str) -> Any:
+    def explain(self, asked: Asked) -> Any:
         """What would become of a request, and why. Raises ValueError."""
 
 
@@ -144,12 +185,15 @@ def operations(source: Source, openapi: Callable[[], Any]) -> Operations:
                 "/api/v1/explain",
                 "Say what would become of a request, and why.",
                 api.explain,
-                {
-                    "type": "object",
-                    "required": ["request"],
-                    "properties": {"request": _TEXT, "headers": _ANY, "client_ip": _TEXT},
-                },
-                gives=_ANY,
+                _ASKED,
+                gives=_EXPLANATION,
+            ),
+            Operation(
+                "GET",
+                "/api/v1/failures/{request_id}/explanation",
+                "Explain one of the last exchanges that failed, as far as it is remembered.",
+                api.explain_failure,
+                gives=_EXPLANATION,
             ),
         ]
     )
@@ -213,11 +257,18 @@ class _Api:
         self._source.set_log_level(call.content["level"])
 
     def explain(self, call: Call) -> Any:
-        content = call.content
+        return self._explained(Asked(**call.content))
+
+    def explain_failure(self, call: Call) -> Any:
+        request_id = call.names["request_id"]
+        for failed in self._source.board.status()["failures"]:
+            if failed["request_id"] == request_id:
+                return self._explained(_asked_again(failed))
+        raise Problem(404, "no failed exchange of that id is remembered; GET /api/v1/failures lists those that are")
+
+    def _explained(self, asked: Asked) -> Any:
         try:
-            return self._source.explain(
-                content["request"], content.get("headers", {}), content.get("client_ip", "192.0.2.1")
-            )
+            return self._source.explain(asked)
         except ValueError as error:
             raise Problem(422, str(error)) from None
 
@@ -230,6 +281,23 @@ class _Api:
             if not isinstance(command, AddServer):
                 _named(upstream["servers"], command.server, "server")
             raise Problem(409, str(error)) from None
+
+
+def _asked_again(failed: Mapping[str, Any]) -> Asked:
+    """What a failed exchange asked for. Its headers and content may be secrets, so nobody kept them."""
+    how = ": ".join(filter(None, (failed["cause"], failed["detail"])))
+    server = f" by {failed['server']} of {failed['upstream']}" if failed["server"] else ""
+    return Asked(
+        f"{failed['method']} {failed['scheme']}://{failed['authority']}{failed['target']}",
+        client_ip=failed["client"] if parse_address(failed["client"]) is not None else "127.0.0.1",
+        listener=failed["listener"],
+        known=[
+            Step("failure", "ended", failed["request_id"], f"status {failed['status']}{server}, {how}"),
+            Step(
+                "failure", "asked again", "", "as things stand now, without its headers and content: they aren't kept"
+            ),
+        ],
+    )
 
 
 def _named(entries: list[dict[str, Any]], name: str, noun: str) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from proxycore.config.listeners import dashboard_listener
 from proxycore.config.materials import Materials
 from proxycore.config.process import Admin
 from proxycore.policies.statistics import Statistics
+from proxycore.policies.trace import Step
+from proxycore.program.admin.api import Asked
 from proxycore.program.admin.events import Events
 from proxycore.program.admin.operations import Problem
 from proxycore.program.admin.pages import CONTENT_MAX, Pages
@@ -90,11 +92,27 @@ class Local:
             raise Problem(409, str(error)) from None
         self._service.written = Written(file, text)
 
-    def explain(self, request: str, headers: dict[str, str], client_ip: str) -> Any:
+    def explain(self, asked: Asked) -> Any:
+        service = self._service
+        # They may count, or ask who knows whom: what was never sent must not come to that.
+        own = [
+            Step("filter", "not asked", type(f).__name__, "it is the application's own") for f in service.core.filters
+        ]
         try:
-            return explain(self._service.config, request, headers, client_ip=client_ip).as_dict()
+            explanation = explain(
+                service.config,
+                asked.request,
+                asked.headers,
+                materials=service.materials,
+                client_ip=asked.client_ip,
+                listener=asked.listener,
+                like=service.core,
+                now=time.monotonic(),
+                known=[*asked.known, *own],
+            )
         except NoListener as error:
             raise ValueError(str(error)) from None
+        return explanation.as_dict()
 
     def _load(self, text: str) -> Loaded:
         file = self._written().file

@@ -111,9 +111,27 @@ def checked(value: Any, schema: Schema, place: str = "the content") -> Any:
     elif kind == "string":
         if not isinstance(value, str) or len(value) < schema.get("minLength", 0):
             raise Problem(422, f"{place} is no text")
+    elif kind == "array":
+        if not isinstance(value, list):
+            raise Problem(422, f"{place} is no list")
+        for entry in value:
+            checked(entry, schema["items"], place)
+    elif "anyOf" in schema:
+        _check_any(value, schema["anyOf"], place)
     elif kind == "boolean" and not isinstance(value, bool):
         raise Problem(422, f"{place} is neither true nor false")
     return value
+
+
+def _check_any(value: Any, schemas: Sequence[Schema], place: str) -> None:
+    problems = []
+    for schema in schemas:
+        try:
+            checked(value, schema, place)
+            return
+        except Problem as problem:
+            problems.append(problem.detail)
+    raise Problem(422, " and ".join(problems))
 
 
 def _check_object(value: Any, schema: Schema, place: str) -> None:
@@ -126,9 +144,12 @@ def _check_object(value: Any, schema: Schema, place: str) -> None:
     if len(value) < schema.get("minProperties", 0):
         raise Problem(422, f"{place} is empty; it may have: {', '.join(properties)}")
     for key, entry in value.items():
+        others = schema.get("additionalProperties", True)
         if key in properties:
             checked(entry, properties[key], key)
-        elif not schema.get("additionalProperties", True):
+        elif others and others is not True:
+            checked(entry, others, key)
+        elif not others:
             raise Problem(422, f'{place} has no "{key}"; it may have: {", ".join(properties)}')
 
 

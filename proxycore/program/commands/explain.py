@@ -6,7 +6,6 @@ import argparse
 import json
 from typing import Any
 
-from proxycore.policies.addresses import parse_address
 from proxycore.program import exits
 from proxycore.program.exits import NotStarted
 from proxycore.program.files import Disk, Source
@@ -15,7 +14,7 @@ EXAMPLES = """\
 examples:
   proxycore explain proxy.toml https://api.example.com/api/x
   proxycore explain proxy.toml 'POST http://example.com/login' -H 'Cookie: canary=1'
-  proxycore explain proxy.toml http://example.com/ --client-ip 10.1.2.3 --json
+  proxycore explain proxy.toml http://example.com/ --client 10.1.2.3 --json
 """
 
 
@@ -25,7 +24,8 @@ def add_parser(commands: Any) -> None:
         "explain",
         help="say what happens to a request, and why",
         description="Put a request through the code that serves, and print each decision with its reason: the "
-        "listener, each route that was tried, rewrites, the server, and what it would be sent. Nothing is dialled.",
+        "listener, who the client is taken for, each route that was tried, timeouts, what each filter said, rewrites, "
+        "limits, the cache, each server that could be chosen, and what it would be sent. Nothing is dialled.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -34,7 +34,14 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "-H", "--header", metavar="NAME: VALUE", action="append", default=[], help="a header field; may be repeated"
     )
-    parser.add_argument("--client-ip", metavar="ADDRESS", default="192.0.2.1", help="who asks (default: %(default)s)")
+    parser.add_argument(
+        "--client",
+        "--client-ip",
+        dest="client_ip",
+        metavar="ADDRESS",
+        default="192.0.2.1",
+        help="who asks (default: %(default)s)",
+    )
     parser.add_argument(
         "--listener", metavar="NAME", help="where it arrives; else the first listener that fits the URL"
     )
@@ -49,8 +56,6 @@ def run(arguments: argparse.Namespace) -> int:
     from proxycore.testing.proxy import NoListener
 
     loaded = Source(file=arguments.file).load(Disk())
-    if parse_address(arguments.client_ip) is None:
-        raise NotStarted(f"--client-ip {arguments.client_ip!r}: no IP address")
     try:
         explanation = explain(
             loaded.config,
