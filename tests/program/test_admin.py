@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import replace
@@ -167,6 +168,13 @@ def test_the_program_serves_it_and_changes_its_configuration(origins: list[Origi
         assert admin.ask("PUT", "/api/v1/configuration", {"toml": new}, **ACTION)[0] == 204
         assert get(f"{url}/") == (200, "two")
         assert admin.ask("GET", "/api/v1/configuration") == (200, {"toml": new})
+        assert file.read_text() == text
+        file.chmod(0o640)
+        assert admin.ask("PUT", "/api/v1/configuration", {**wrong, "persist": True}, **ACTION)[0] == 422
+        assert file.read_text() == text
+        assert admin.ask("PUT", "/api/v1/configuration", {"toml": new, "persist": True}, **ACTION)[0] == 204
+        assert (file.read_text(), file.stat().st_mode & 0o777) == (new, 0o640)
+        assert os.listdir(file.parent) == [file.name]
         explained = admin.ask("POST", "/api/v1/explain", {"request": "GET http://x/"}, **ACTION)[1]
         assert explained["route"] == "one"
         assert explained["result"] == "was answered 200 (completed)"

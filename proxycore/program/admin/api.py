@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol, get_args
 
@@ -12,6 +13,7 @@ from proxycore.policies.trace import Step
 from proxycore.program.admin.events import Events
 from proxycore.program.admin.operations import Call, Operation, Operations, Problem, Schema
 from proxycore.program.admin.reports import Board
+from proxycore.program.replacing import replacing
 from proxycore.words.commands import (
     AddServer,
     Command,
@@ -64,6 +66,16 @@ _CONFIGURATION: Schema = {
         "toml": {"type": "string", "description": "The whole configuration, as it would stand in its file."}
     },
 }
+_REPLACEMENT: Schema = {
+    **_CONFIGURATION,
+    "properties": {
+        **_CONFIGURATION["properties"],
+        "persist": {
+            "type": "boolean",
+            "description": "Write it to the file too. Else it is served until the next reload or restart.",
+        },
+    },
+}
 _PROBLEMS: Schema = {
     "type": "object",
     "required": ["problems"],
@@ -106,13 +118,12 @@ _PURGE: Schema = {
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request to explain: a method and a URL. `known` are steps that its explanation begins with."""
+    """A request to explain: a method and a URL."""
 
     request: str
     headers: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
     client_ip: str = "192.0.2.1"
     listener: str | None = None
-    known: Sequence[Step] = ()
 
 
 class Source(Protocol):
@@ -126,6 +137,10 @@ class Source(Protocol):
 
     def set_log_level(self, level: str) -> None: ...
 
+    @property
+    def file(self) -> str:
+        """The file that the configuration came from. Raises Problem where it came from none."""
+
     def configuration(self) -> str:
         """The text of the configuration in force."""
 
@@ -135,8 +150,8 @@ class Source(Protocol):
     def configure(self, text: str) -> None:
         """Serve `text` from now on, in every process. Raises ConfigError, with nothing changed."""
 
-    def explain(self, asked: Asked) -> Any:
-        """What would become of a request, and why. Raises ValueError."""
+    def explain(self, asked: Asked) -> dict[str, Any]:
+        """What would become of a request, and why: `Explanation.as_dict`. Raises ValueError."""
 
 
 def operations(source: Source, openapi: Callable[[], Any]) -> Operations:
@@ -171,7 +186,7 @@ def operations(source: Source, openapi: Callable[[], Any]) -> Operations:
             Operation(
                 "POST", "/api/v1/configuration/check", "Check a configuration.", api.check, _CONFIGURATION, _PROBLEMS
             ),
-            Operation("PUT", "/api/v1/configuration", "Serve another configuration.", api.configure, _CONFIGURATION),
+            Operation("PUT", "/api/v1/configuration", "Serve another configuration.", api.configure, _REPLACEMENT),
             Operation("POST", "/api/v1/purge", "Remove stored responses from all caches.", api.purge, _PURGE),
             Operation(
                 "PUT",
@@ -245,10 +260,16 @@ class _Api:
         return {"problems": []}
 
     def configure(self, call: Call) -> None:
+        text = call.content["toml"]
         try:
-            self._source.configure(call.content["toml"])
+            with replacing(self._source.file, text) if call.content.get("persist") else nullcontext():
+                self._source.configure(text)
         except ConfigError as error:
             raise Problem(422, str(error)) from None
+        except OSError as error:
+            raise Problem(
+                409, f"{self._source.file} can't be written: {(error.strerror or str(error)).lower()}"
+            ) from None
 
     def purge(self, call: Call) -> None:
         self._source.command(Purge(call.content["kind"], call.content["what"]))
@@ -263,14 +284,15 @@ class _Api:
         request_id = call.names["request_id"]
         for failed in self._source.board.status()["failures"]:
             if failed["request_id"] == request_id:
-                return self._explained(_asked_again(failed))
+                return self._explained(_asked_again(failed), _remembered(failed))
         raise Problem(404, "no failed exchange of that id is remembered; GET /api/v1/failures lists those that are")
 
-    def _explained(self, asked: Asked) -> Any:
+    def _explained(self, asked: Asked, known: Sequence[Step] = ()) -> Any:
         try:
-            return self._source.explain(asked)
+            explanation = self._source.explain(asked)
         except ValueError as error:
             raise Problem(422, str(error)) from None
+        return {**explanation, "steps": [*(step._asdict() for step in known), *explanation["steps"]]}
 
     def _command(self, command: ServerCommand) -> None:
         upstream = _named(self._source.board.status()["upstreams"], command.upstream, "upstream")
@@ -284,20 +306,22 @@ class _Api:
 
 
 def _asked_again(failed: Mapping[str, Any]) -> Asked:
-    """What a failed exchange asked for. Its headers and content may be secrets, so nobody kept them."""
-    how = ": ".join(filter(None, (failed["cause"], failed["detail"])))
-    server = f" by {failed['server']} of {failed['upstream']}" if failed["server"] else ""
+    """What a failed exchange asked for, as far as it is remembered."""
     return Asked(
         f"{failed['method']} {failed['scheme']}://{failed['authority']}{failed['target']}",
         client_ip=failed["client"] if parse_address(failed["client"]) is not None else "127.0.0.1",
         listener=failed["listener"],
-        known=[
-            Step("failure", "ended", failed["request_id"], f"status {failed['status']}{server}, {how}"),
-            Step(
-                "failure", "asked again", "", "as things stand now, without its headers and content: they aren't kept"
-            ),
-        ],
     )
+
+
+def _remembered(failed: Mapping[str, Any]) -> list[Step]:
+    """How it ended. Its headers and content may be secrets, so nobody kept them."""
+    how = ": ".join(filter(None, (failed["cause"], failed["detail"])))
+    server = f" by {failed['server']} of {failed['upstream']}" if failed["server"] else ""
+    return [
+        Step("failure", "ended", failed["request_id"], f"status {failed['status']}{server}, {how}"),
+        Step("failure", "asked again", "", "as things stand now, without its headers and content: they aren't kept"),
+    ]
 
 
 def _named(entries: list[dict[str, Any]], name: str, noun: str) -> dict[str, Any]:

@@ -77,6 +77,10 @@ class Local:
     def set_log_level(self, level: str) -> None:
         set_level(level)
 
+    @property
+    def file(self) -> str:
+        return self._written().file
+
     def configuration(self) -> str:
         return self._written().text
 
@@ -92,7 +96,7 @@ class Local:
             raise Problem(409, str(error)) from None
         self._service.written = Written(file, text)
 
-    def explain(self, asked: Asked) -> Any:
+    def explain(self, asked: Asked) -> dict[str, Any]:
         service = self._service
         # They may count, or ask who knows whom: what was never sent must not come to that.
         own = [
@@ -108,7 +112,7 @@ class Local:
                 listener=asked.listener,
                 like=service.core,
                 now=time.monotonic(),
-                known=[*asked.known, *own],
+                known=own,
             )
         except NoListener as error:
             raise ValueError(str(error)) from None
