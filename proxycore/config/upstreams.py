@@ -62,6 +62,9 @@ CheckType = Literal["http", "tcp"]
 RetryOn = Literal["connect", "reset", "timeout"]
 OnFailure = Literal["redistribute", "error"]
 
+WEIGHT_MAX = 65_535
+"""The largest weight of a server. Shares that differ by more are no load balancing, and sums stay small."""
+
 StatusList = Setting[int | str | StatusRange | Sequence[int | str | StatusRange], tuple[StatusRange, ...]]
 
 
@@ -73,7 +76,7 @@ class Server(Section):
         forms.NAME, "Its name in logs, metrics and commands; else host and port of its url.", default=DERIVED
     )
     url: Word = setting(forms.SERVER_URL, '"http://host:port", "https://host:port" or "unix:/path".')
-    weight: Count = setting(Integer(0, 65_535), "Its share beside the others; 0 takes nothing new.", default=1)
+    weight: Count = setting(Integer(0, WEIGHT_MAX), "Its share beside the others; 0 takes nothing new.", default=1)
     max_connections: Count = setting(
         Integer(1, off=True), "Exchanges at once; above it they wait in the upstream's queue.", default="off"
     )

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -42,6 +42,9 @@ CAUSES_MAX = 200
 TALLIES_MAX = 20_000
 """Combinations of listener, route, upstream and server that are told apart. All come from the configuration, but for
 the servers behind a name; beyond this many, those that are new count together, with an empty server."""
+
+TURNS_MAX = 20_000
+"""What became of which server: combinations that are told apart, as with tallies."""
 
 
 class Where(NamedTuple):
@@ -151,13 +154,22 @@ class Changed:
     reason: str
 
 
+class Turn(NamedTuple):
+    """What became of a server: it was `ejected`, `down`, `drained`, `up` again ..."""
+
+    upstream: str
+    server: str
+    state: str
+
+
 class Statistics:
-    """Counts exchanges, and remembers the last that failed and the last changes of servers."""
+    """Counts exchanges and changes of servers (`turns`), and remembers the last of those that failed and of these."""
 
     def __init__(self) -> None:
         self.tallies: dict[Where, Tally] = {}
         self.failures: deque[Failed] = deque(maxlen=FAILURES_KEPT)
         self.changes: deque[Changed] = deque(maxlen=CHANGES_KEPT)
+        self.turns: dict[Turn, int] = {}
 
     def take(self, notices: Iterable[Notice]) -> None:
         """An observer: count what can be counted of these."""
@@ -165,7 +177,7 @@ class Statistics:
             if notice.__class__ is ExchangeEnded:
                 self.count(notice)
             elif isinstance(notice, ServerChanged):
-                self.changes.append(Changed(notice.wall, notice.upstream, notice.server, notice.state, notice.reason))
+                self._count_change(notice)
 
     def count(self, record: ExchangeEnded) -> None:
         """Count one exchange that has ended."""
@@ -220,9 +232,12 @@ class Statistics:
             )
         )
 
-    def keep_only(self, is_known: Callable[[Where], bool]) -> None:
-        """After a reload: forget what can't happen any more."""
-        self.tallies = {where: tally for where, tally in self.tallies.items() if is_known(where)}
+    def _count_change(self, change: ServerChanged) -> None:
+        self.changes.append(Changed(change.wall, change.upstream, change.server, change.state, change.reason))
+        turn = Turn(change.upstream, change.server, change.state)
+        if turn not in self.turns and len(self.turns) >= TURNS_MAX:
+            turn = Turn(change.upstream, "", change.state)
+        self.turns[turn] = self.turns.get(turn, 0) + 1
 
 
 def summed(tallies: Iterable[Tally], wall: float) -> Summary:

@@ -16,7 +16,7 @@ from proxycore.policies import statistics
 from proxycore.policies.statistics import BOUNDS, Statistics, Where, between, dumped, loaded, merged, percentile, summed
 from proxycore.words.errors import Failure, Outcome
 from proxycore.words.messages import Headers
-from proxycore.words.notices import ExchangeEnded
+from proxycore.words.notices import ExchangeEnded, ServerChanged
 
 COMPLETED = Outcome("completed")
 CUT = Outcome(
@@ -97,12 +97,13 @@ def test_everything_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(counted.failures) == statistics.FAILURES_KEPT
 
 
-def test_a_reload_forgets_what_is_gone() -> None:
+def test_what_became_of_servers_is_remembered_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statistics, "TURNS_MAX", 2)
     counted = Statistics()
-    counted.count(record())
-    counted.count(record(API._replace(route="gone")))
-    counted.keep_only(lambda where: where.route == "api")
-    assert list(counted.tallies) == [API]
+    for server, state in (("a", "ejected"), ("a", "up"), ("a", "ejected"), ("b", "ejected"), ("c", "ejected")):
+        counted.take([ServerChanged(1.0, "main", server, state, "five failures")])
+    assert counted.turns == {("main", "a", "ejected"): 2, ("main", "a", "up"): 1, ("main", "", "ejected"): 2}
+    assert [(change.server, change.reason) for change in counted.changes][-1] == ("c", "five failures")
 
 
 def test_a_span_of_time_is_the_difference_of_its_ends() -> None:

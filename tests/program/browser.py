@@ -60,6 +60,9 @@ class Browser:
             self._driver.stdout.close()
 
     def open(self, url: str) -> None:
+        """Leave the page that is open, and what it said, for another."""
+        self._ask("POST", "/url", {"url": "about:blank"})
+        self.log()
         self._ask("POST", "/url", {"url": url})
 
     def run(self, script: str, *arguments: Any) -> Any:

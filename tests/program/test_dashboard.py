@@ -6,12 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from proxycore.config import Config, from_dict
 from tests.program.browser import Browser
 from tests.program.programs import Origin, get
 from tests.program.test_admin import clients, config_for, url_of
 from tests.sockets.served import serving
 
-TAB, ENTER = "\ue004", "\ue007"
+TAB, ENTER, ESCAPE = "\ue004", "\ue007", "\ue00c"
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,7 @@ def test_it_shows_traffic_live(browser: Browser, origins: list[Origin]) -> None:
         browser.wait_for_text("#routes", r"rest\s+everything\s+upstream api\s+6\s+0 %")
         browser.wait_for_text("#failures", r"GET /bad\s+500")
         browser.wait_for_text("#upstream-list", "round_robin · 2 of 2 up")
-        assert browser.run("return document.querySelectorAll('#plot-requests polyline').length") == 2
+        assert browser.run("return document.querySelectorAll('#plot-requests .line').length") == 2
         assert browser.log() == []
 
 
@@ -54,7 +55,7 @@ def test_a_server_is_drained_by_keyboard_and_enabled_by_mouse(browser: Browser, 
         assert "Drain s0?" in browser.text("#confirm")
         browser.press(ENTER)  # the first button, which has the focus, is the one that does nothing
         assert admin.status()["upstreams"][0]["servers"][0]["state"] == "up"
-        browser.press(ENTER)
+        browser.press(ENTER + ESCAPE + ENTER)
         browser.press(TAB + ENTER)
         browser.wait_for_text("#upstream-list tbody tr", "drained")
         browser.click("[aria-label='Enable s0']")
@@ -62,6 +63,62 @@ def test_a_server_is_drained_by_keyboard_and_enabled_by_mouse(browser: Browser, 
         browser.wait_for_text("#upstream-list tbody tr", r"\bup\b")
         browser.wait_for_text("#told", "Done")
         assert browser.run("return document.activeElement.ariaLabel") == "Drain s0"
+
+
+def guarded(origins: list[Origin]) -> Config:
+    """One route with a cache, one with a limit, one with the firewall."""
+    own = {"body": "ours"}
+    return from_dict(
+        {
+            "admin": {"bind": "127.0.0.1:0"},
+            "listeners": [{"name": "web", "bind": "127.0.0.1:0"}],
+            "upstreams": {"api": {"servers": [{"name": "s0", "url": origins[0].url}]}},
+            "caches": {"main": {"size": "1MiB", "object_max": "64KiB"}},
+            "rate_limits": {"few": {"key": "client_ip", "rate": "1/h", "burst": 1}},
+            "routes": [
+                {"match": {"path": "/stored"}, "upstream": "api", "cache": {"store": "main", "valid": {200: "1m"}}},
+                {"match": {"path": "/few"}, "rate_limits": ["few"], "respond": own},
+                {"waf": {"mode": "block"}, "respond": own},
+            ],
+        }
+    )
+
+
+def test_it_shows_caches_limits_and_the_firewall_and_purges(browser: Browser, origins: list[Origin]) -> None:
+    with serving("asyncio", guarded(origins)) as served:
+        assert served.server.dashboard is not None
+        browser.open(url_of(served.server.dashboard))
+        browser.wait_for_text("#rules + .empty", "No rule has found anything")
+        url = url_of(served.server)
+        for _ in range(4):
+            get(f"{url}/stored")
+            get(f"{url}/few")
+        clients(served)[0].ask("GET", "/?q=%3Cscript%3Ealert(1)%3C/script%3E")
+        browser.wait_for_text("#caches", r"main\s+75 %\s+[\d.]+ KiB of 1 MiB\s+1\s+3\s")
+        browser.wait_for_text("#limits", r"few\s+requests\s+3\s+0\s+1 of")
+        browser.wait_for_text("#rules", r"94\d+\s+.*\s+1\s+1\b")
+        browser.wait_for_text("#causes", r"refused\s+rate_limits.few\s+3")
+        browser.click("#purge")
+        browser.run("document.querySelector('#confirm select').value = 'prefix'")
+        browser.press(TAB)
+        browser.press(f"{url}/sto{ENTER}")
+        browser.wait_for_text("#told", "Done")
+        browser.wait_for_text("#caches", r"of 1 MiB\s+0\s+3\s")
+        assert browser.log() == []
+
+
+def test_a_weight_is_asked_for_and_held_to_its_bounds(browser: Browser, origins: list[Origin]) -> None:
+    with serving("asyncio", config_for(origins)) as served:
+        assert served.server.dashboard is not None
+        browser.open(url_of(served.server.dashboard))
+        browser.wait_for_text("#upstream-list", "2 of 2 up")
+        browser.click("[aria-label='Weight s1']")
+        browser.run("document.querySelector('#confirm input').value = 70000")
+        browser.click("#confirm-yes")
+        assert browser.run("return document.querySelector('#confirm').open")
+        browser.run("document.querySelector('#confirm input').value = 5")
+        browser.click("#confirm-yes")
+        browser.wait_for_text("#upstream-list tbody tr:nth-child(2)", r"up\s+5\s")
 
 
 def test_it_tells_when_the_proxy_is_gone(browser: Browser, origins: list[Origin]) -> None:
@@ -72,10 +129,39 @@ def test_it_tells_when_the_proxy_is_gone(browser: Browser, origins: list[Origin]
     browser.wait_for_text("#state", "no connection")
 
 
-def test_nothing_is_wider_than_a_phone(origins: list[Origin]) -> None:
-    with serving("asyncio", config_for(origins)) as served, Browser(width=390, height=800) as phone:
+EVERY_STOP = """
+const stops = [...document.querySelectorAll('a[href], button, input, select, [tabindex="0"]')];
+return stops.filter((stop) => stop.offsetParent && !stop.hidden)
+  .map((stop) => stop.ariaLabel || stop.textContent.trim());
+"""
+
+
+def test_every_control_has_a_name_is_reached_by_tab_and_shows_it(browser: Browser, origins: list[Origin]) -> None:
+    with serving("asyncio", config_for(origins)) as served:
+        assert served.server.dashboard is not None
+        browser.open(url_of(served.server.dashboard))
+        browser.wait_for_text("#upstream-list", "2 of 2 up")
+        stops = browser.run(EVERY_STOP)
+        assert all(stops)
+        reached = []
+        for _ in stops:
+            browser.press(TAB)
+            focused = "const one = document.activeElement; return "
+            reached.append(browser.run(f"{focused}one.ariaLabel || one.textContent.trim()"))
+            assert browser.run(f"{focused}getComputedStyle(one).outlineStyle") == "solid"
+        assert reached == stops
+
+
+def test_nothing_is_wider_than_a_phone_and_all_of_it_is_dark_where_that_is_wanted(origins: list[Origin]) -> None:
+    with serving("asyncio", config_for(origins)) as served, Browser(width=390, height=800, dark=True) as phone:
         assert served.server.dashboard is not None
         phone.open(url_of(served.server.dashboard))
         phone.wait_for_text("#upstream-list", "2 of 2 up")
         width, page = phone.run("return [window.innerWidth, document.documentElement.scrollWidth]")
         assert page <= width
+        scrollers = (
+            "return [...document.querySelectorAll('.scroll')].filter((one) => one.scrollWidth > one.clientWidth)"
+        )
+        assert phone.run(f"{scrollers}.length") == 0
+        (ground,) = phone.run("return [getComputedStyle(document.body).backgroundColor]")
+        assert sum(map(int, ground.removeprefix("rgb(").removesuffix(")").split(","))) < 128

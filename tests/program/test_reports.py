@@ -5,6 +5,7 @@ from __future__ import annotations
 from proxycore.policies.statistics import Statistics
 from proxycore.program.admin.reports import Board, report
 from proxycore.testing import Proxy
+from proxycore.words.notices import ServerChanged
 
 CACHED = """
 [[listeners]]
@@ -33,3 +34,45 @@ def test_the_caches_of_all_workers_are_shown_as_one() -> None:
     assert cache["name"] == "main"
     assert (cache["size"], cache["objects"], cache["stored"]) == (2 << 20, 2, 2)
     assert (cache["hits"], cache["misses"], cache["evicted"]) == (4, 2, 0)
+
+
+GUARDED = """
+[[listeners]]
+bind = "127.0.0.1:8080"
+[upstreams.api]
+servers = [{ name = "one", url = "http://127.0.0.1:3000" }]
+[rate_limits.few]
+key = "client_ip"
+rate = "1/h"
+[[routes]]
+match = { path = "/few" }
+rate_limits = "few"
+respond = {}
+[[routes]]
+waf = { mode = "block" }
+upstream = "api"
+"""
+
+
+def test_limits_rules_and_turns_of_all_workers_are_added_up() -> None:
+    reports = []
+    for requests in (2, 3):
+        proxy = Proxy.from_toml(GUARDED)
+        for _ in range(requests):
+            proxy.get("http://a/few")
+            proxy.get("http://a/?q=<script>alert(1)</script>").is_refused(403)
+        statistics = Statistics()
+        statistics.take([ServerChanged(1.0, "api", "one", "ejected", "a refused connect")] * requests)
+        reports.append(report(proxy.core, statistics))
+    board = Board(version="1", binding="asyncio", started=0.0)
+    board.take(reports, 1.0)
+    status = board.status()
+    (limit,) = status["limits"]
+    assert (limit["name"], limit["refused"], limit["keys"]) == ("few", 3, 2)
+    assert {rule["blocked"] for rule in status["rules"]} == {5}
+    assert len({rule["id"] for rule in status["rules"]}) == len(status["rules"])
+    assert status["upstreams"][0]["servers"][0]["turns"] == {"ejected": 5}
+    assert [change["reason"] for change in status["changes"]] == ["a refused connect"] * 5
+    board.take(reports, 2.0)
+    (second,) = board.seconds()
+    assert (second["requests"], second["connections"], second["exchanges"]) == (0.0, status["connections"], 0)

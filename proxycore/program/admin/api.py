@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, get_args
 
 from proxycore.config import ConfigError
+from proxycore.config.upstreams import WEIGHT_MAX
 from proxycore.policies.addresses import parse_address
 from proxycore.policies.trace import Step
 from proxycore.program.admin.events import Events
@@ -37,14 +38,12 @@ LEVELS = ["debug", "info", "warning", "error"]
 _TEXT: Schema = {"type": "string", "minLength": 1}
 _ANY: Schema = {"type": "object"}
 _LIST: Schema = {"type": "array", "items": _ANY}
+_WEIGHT: Schema = {"type": "integer", "minimum": 0, "maximum": WEIGHT_MAX}
 _CHANGE: Schema = {
     "type": "object",
     "minProperties": 1,
     "additionalProperties": False,
-    "properties": {
-        "mode": {"enum": list(MODES)},
-        "weight": {"type": "integer", "minimum": 0, "maximum": 1_000_000},
-    },
+    "properties": {"mode": {"enum": list(MODES)}, "weight": _WEIGHT},
 }
 _SERVER: Schema = {
     "type": "object",
@@ -53,7 +52,7 @@ _SERVER: Schema = {
     "properties": {
         "name": _TEXT,
         "url": _TEXT,
-        "weight": {"type": "integer", "minimum": 0, "maximum": 1_000_000},
+        "weight": _WEIGHT,
         "max_connections": {"type": "integer", "minimum": 1, "maximum": 1_000_000},
         "backup": {"type": "boolean"},
     },
@@ -168,6 +167,8 @@ def operations(source: Source, openapi: Callable[[], Any]) -> Operations:
             Operation("GET", "/api/v1/listeners", "Where we listen.", api.part("listeners"), gives=_LIST),
             Operation("GET", "/api/v1/routes", "Which request goes where.", api.part("routes"), gives=_LIST),
             Operation("GET", "/api/v1/upstreams", "Where we send.", api.part("upstreams"), gives=_LIST),
+            Operation("GET", "/api/v1/limits", "What limits refused and delayed.", api.part("limits"), gives=_LIST),
+            Operation("GET", "/api/v1/rules", "What rules of the WAF found.", api.part("rules"), gives=_LIST),
             Operation("GET", "/api/v1/caches", "What caches hold, and have done.", api.part("caches"), gives=_LIST),
             Operation(
                 "GET", "/api/v1/failures", "The last exchanges that failed, and why.", api.part("failures"), gives=_LIST
@@ -240,6 +241,7 @@ class _Api:
         self._command(AddServer(call.names["upstream"], settings.pop("name"), settings))
 
     def change(self, call: Call) -> None:
+        """Both or none: a weight within its bounds is refused only for a server that isn't there, as a mode is."""
         names = (call.names["upstream"], call.names["server"])
         if "weight" in call.content:
             self._command(WeighServer(*names, call.content["weight"]))

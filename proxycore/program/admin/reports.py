@@ -6,11 +6,11 @@ those of all processes once a second and tells what the API and the dashboard sh
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 from proxycore.composition.overview import CacheView
 from proxycore.core import Core
@@ -18,6 +18,7 @@ from proxycore.policies.statistics import (
     Statistics,
     Summary,
     Tally,
+    Turn,
     Where,
     between,
     dumped,
@@ -50,9 +51,18 @@ def report(core: Core, statistics: Statistics) -> Report:
         "tallies": dumped(statistics.tallies),
         "failures": [{**asdict(f), **f.where._asdict(), "where": None} for f in statistics.failures],
         "changes": [asdict(change) for change in statistics.changes],
+        "turns": [[*turn, count] for turn, count in statistics.turns.items()],
         "overview": asdict(core.overview()),
         "dropped": core.notices_dropped,
     }
+
+
+class Moment(NamedTuple):
+    """The totals at one moment, and what was open at it."""
+
+    total: Summary
+    connections: int
+    exchanges: int
 
 
 class Board:
@@ -62,17 +72,28 @@ class Board:
         self._version = version
         self._binding = binding
         self._started = started
-        self._seconds: deque[Summary] = deque(maxlen=SECONDS_SHOWN + 1)
+        self._seconds: deque[Moment] = deque(maxlen=SECONDS_SHOWN + 1)
         self._minutes: deque[dict[Where, tuple[list[int], list[int]]]] = deque(maxlen=MINUTES)
         self._minute = -1
         self._reports: Sequence[Report] = ()
         self.tallies: dict[Where, Tally] = {}
+        self.turns: Counter[Turn] = Counter()
 
     def take(self, reports: Sequence[Report], wall: float) -> None:
         """The processes' reports of this second."""
         self._reports = reports
         self.tallies = merged(loaded(report["tallies"]) for report in reports)
-        self._seconds.append(summed(self.tallies.values(), wall))
+        self.turns = Counter()
+        for report in reports:
+            self.turns.update({Turn(*turn): count for *turn, count in report["turns"]})
+        views = [report["overview"] for report in reports]
+        self._seconds.append(
+            Moment(
+                summed(self.tallies.values(), wall),
+                sum(view["connections"] for view in views),
+                sum(view["exchanges"] for view in views),
+            )
+        )
         if int(wall // 60) != self._minute:
             self._minute = int(wall // 60)
             self._minutes.append({where: (t.durations, t.first_bytes) for where, t in self.tallies.items()})
@@ -88,7 +109,7 @@ class Board:
 
     def status(self) -> Status:
         """All that the dashboard shows, but for the seconds."""
-        now = self._seconds[-1]
+        now, connections, exchanges = self._seconds[-1]
         views = [report["overview"] for report in self._reports]
         return {
             "version": self._version,
@@ -97,8 +118,8 @@ class Board:
             "started": self._started,
             "uptime": now.wall - self._started,
             "draining": any(view["is_draining"] for view in views),
-            "exchanges": sum(view["exchanges"] for view in views),
-            "connections": sum(view["connections"] for view in views),
+            "exchanges": exchanges,
+            "connections": connections,
             "dropped": sum(report["dropped"] for report in self._reports),
             "totals": {
                 "requests": now.count,
@@ -107,12 +128,17 @@ class Board:
                 "received": now.received,
                 "sent": now.sent,
             },
-            "listeners": _added([view["listeners"] for view in views], "connections"),
+            "listeners": [
+                {**listener, **self._figures(lambda where, name=listener["name"]: where.listener == name)}
+                for listener in _added([view["listeners"] for view in views], "connections")
+            ],
             "routes": [
                 {**route, **self._figures(lambda where, name=route["name"]: where.route == name)}
                 for route in views[0]["routes"]
             ],
             "upstreams": [self._upstream(copies) for copies in _alike([view["upstreams"] for view in views])],
+            "limits": _added([view["limits"] for view in views], "refused", "delayed", "keys", "pushed_out"),
+            "rules": _added([view["rules"] for view in views], "found", "blocked", key="id"),
             "caches": _added([view["caches"] for view in views], *CACHE_FIGURES),
             "causes": self._causes(),
             "failures": self._latest("failures", FAILURES_SHOWN),
@@ -132,6 +158,7 @@ class Board:
             "servers": [
                 {
                     **server,
+                    "turns": self._turns(first["name"], server["name"]),
                     **self._figures(
                         lambda where, name=server["name"]: (where.upstream, where.server) == (first["name"], name)
                     ),
@@ -139,6 +166,10 @@ class Board:
                 for server in servers
             ],
         }
+
+    def _turns(self, upstream: str, server: str) -> dict[str, int]:
+        """How often a server became what."""
+        return {turn.state: count for turn, count in self.turns.items() if turn[:2] == (upstream, server)}
 
     def _figures(self, belongs: Any) -> dict[str, Any]:
         """Counts since the start, and percentiles of the last minutes, of the tallies that belong."""
@@ -171,7 +202,8 @@ class Board:
         return sorted(entries, key=lambda entry: -float(entry["wall"]))[:most]
 
 
-def _second(before: Summary, after: Summary) -> dict[str, Any]:
+def _second(first: Moment, second: Moment) -> dict[str, Any]:
+    before, after = first.total, second.total
     length = max(after.wall - before.wall, 0.001)
     return {
         "wall": after.wall,
@@ -181,6 +213,8 @@ def _second(before: Summary, after: Summary) -> dict[str, Any]:
         "sent": max(after.sent - before.sent, 0) / length,
         "duration": _percentiles(between(before.durations, after.durations)),
         "first_byte": _percentiles(between(before.first_bytes, after.first_bytes)),
+        "connections": second.connections,
+        "exchanges": second.exchanges,
     }
 
 
@@ -190,15 +224,18 @@ def _percentiles(counts: Sequence[int]) -> list[float | None]:
     return [percentile(counts, share) for share in SHARES]
 
 
-def _alike(lists: Sequence[Sequence[Mapping[str, Any]]]) -> list[list[Mapping[str, Any]]]:
-    """The entries of several lists that have the same name, in the order of the first list."""
-    return [[entry for one in lists for entry in one if entry["name"] == name] for name in _names(lists)]
+def _alike(lists: Sequence[Sequence[Mapping[str, Any]]], key: str = "name") -> list[list[Mapping[str, Any]]]:
+    """The entries of several lists that have the same `key`, in the order of the first list."""
+    alike: dict[str, list[Mapping[str, Any]]] = {}
+    for one in lists:
+        for entry in one:
+            alike.setdefault(entry[key], []).append(entry)
+    return list(alike.values())
 
 
-def _names(lists: Sequence[Sequence[Mapping[str, Any]]]) -> list[str]:
-    return list(dict.fromkeys(entry["name"] for one in lists for entry in one))
-
-
-def _added(lists: Sequence[Sequence[Mapping[str, Any]]], *keys: str) -> list[dict[str, Any]]:
-    """Entries of the same name as one: these keys are added, the others are the first's."""
-    return [{**alike[0], **{key: sum(entry[key] for entry in alike) for key in keys}} for alike in _alike(lists)]
+def _added(lists: Sequence[Sequence[Mapping[str, Any]]], *figures: str, key: str = "name") -> list[dict[str, Any]]:
+    """Entries of the same `key` as one: the figures are added, all else is the first's."""
+    return [
+        {**alike[0], **{figure: sum(entry[figure] for entry in alike) for figure in figures}}
+        for alike in _alike(lists, key)
+    ]

@@ -34,7 +34,7 @@ function span(value) {
   return `${Math.floor(value / size)} ${unit}${rest ? ` ${rest} ${parts[at + 1][1]}` : ''}`;
 }
 
-const clock = (wall) => new Date(wall * 1000).toLocaleTimeString();
+const clock = (wall) => new Date(wall * 1000).toLocaleTimeString([], { hourCycle: 'h23' });
 
 // ---- elements
 
@@ -51,10 +51,10 @@ function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
-// Columns: [title, class, fill(cell, row)]. Rows are told apart by `key`.
+// Columns: [title, class, fill(row, cell), hint]; `fill` gives the text of a cell, or changes the cell. Rows are told apart by `key`.
 function fillTable(table, columns, rows, key, empty) {
   if (!table.tHead) {
-    table.append(element('thead', {}, element('tr', {}, ...columns.map(([title, kind]) => element('th', { scope: 'col', className: kind }, title)))));
+    table.append(element('thead', {}, element('tr', {}, ...columns.map(([title, kind, , hint]) => element('th', { scope: 'col', className: kind, title: hint ?? '' }, title)))));
     table.append(element('tbody'));
     table.rowsByKey = new Map();
   }
@@ -65,7 +65,7 @@ function fillTable(table, columns, rows, key, empty) {
     seen.add(name);
     let line = table.rowsByKey.get(name);
     if (!line) {
-      line = element('tr', {}, ...columns.map(([, kind]) => element('td', { className: kind })));
+      line = element('tr', {}, ...columns.map(([title, kind]) => element('td', { className: kind, 'data-title': title })));
       table.rowsByKey.set(name, line);
     }
     if (body.children[index] !== line) body.insertBefore(line, body.children[index] ?? null);
@@ -90,72 +90,153 @@ function badge(cell, text, level, reason) {
   setText(cell.children[1], reason ?? '');
 }
 
+// A bar that is as long as the share, and says so in words.
+function bar(cell, share, text) {
+  if (!cell.firstChild) cell.append(element('span', {}), element('div', { className: 'bar', ariaHidden: 'true' }, element('div')));
+  setText(cell.children[0], text);
+  cell.children[1].firstChild.style.width = `${Math.min(100, 100 * share)}%`;
+}
+
+function outages(row, cell) {
+  const { ejected = 0, down = 0 } = row.turns;
+  cell.title = `ejected ${ejected} times, down ${down} times`;
+  return count(ejected + down);
+}
+
+function failures(row, cell) {
+  cell.classList.toggle('bad', row.failed > 0);
+  return percent(row.failed, row.requests);
+}
+
 // ---- plots
 
 const SVG = 'http://www.w3.org/2000/svg';
-const WIDTH = 300;
-const HEIGHT = 110;
+const HEIGHT = 112;
+const ABOVE = 8;
+const BELOW = 4;
+const LEFT = 52;
 
-function shape(name, attributes) {
+function shape(name, attributes, text) {
   const made = document.createElementNS(SVG, name);
   for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  if (text !== undefined) made.textContent = text;
   return made;
 }
 
-function plot(svg, lines, format) {
-  const top = Math.max(...lines.flatMap(([, values]) => values.map((value) => value ?? 0)), 0);
-  const scale = (value) => HEIGHT - 14 - (top ? (value / top) * (HEIGHT - 34) : 0);
-  const x = (index) => WIDTH - (series.length - 1 - index) * (WIDTH / (SECONDS - 1));
-  svg.setAttribute('viewBox', `0 0 ${WIDTH} ${HEIGHT}`);
-  svg.setAttribute('preserveAspectRatio', 'none');
-  svg.replaceChildren(shape('line', { x1: 0, x2: WIDTH, y1: scale(0), y2: scale(0), class: 'grid' }));
-  for (const [kind, values] of lines) {
-    const points = values.map((value, index) => (value === null ? null : `${x(index).toFixed(1)},${scale(value).toFixed(1)}`)).filter(Boolean);
-    svg.append(shape('polyline', { points: points.join(' '), class: kind, 'vector-effect': 'non-scaling-stroke' }));
+// A scale gives the height of a value from 0 to 1, and the values at which it has lines.
+function linear(values, least) {
+  const most = Math.max(...values, least);
+  const step = 10 ** Math.floor(Math.log10(most));
+  const top = [1, 2, 5, 10].map((factor) => factor * step).find((value) => value >= most);
+  return { at: (value) => value / top, lines: [top / 2, top] };
+}
+
+// Of bytes: a power of two on top.
+function binary(values) {
+  const top = 2 ** Math.ceil(Math.log2(Math.max(...values, 1024)));
+  return { at: (value) => value / top, lines: [top / 2, top] };
+}
+
+// One slow answer in five minutes would press everything else to the ground: durations differ by orders of magnitude.
+function logarithmic(values) {
+  const low = Math.floor(Math.log10(Math.max(Math.min(...values, 0.01), 1e-5)));
+  const high = Math.max(Math.ceil(Math.log10(Math.max(...values, 0.01))), low + 1);
+  const lines = Array.from({ length: high - low }, (_, index) => 10 ** (low + 1 + index));
+  return { at: (value) => (Math.log10(Math.max(value, 10 ** low)) - low) / (high - low), lines };
+}
+
+function path(values, x, y) {
+  let drawn = '';
+  let isDown = false;
+  values.forEach((value, index) => {
+    if (value === null) { isDown = false; return; }
+    // A second that has none at its sides is a dot.
+    drawn += `${isDown ? 'L' : 'M'}${x(index).toFixed(1)} ${y(value).toFixed(1)}${isDown ? '' : 'h.01'}`;
+    isDown = true;
+  });
+  return drawn;
+}
+
+// Lines: [class, name, values]. The first is filled where `isFilled`.
+function plot(svg, lines, { format, scale, isFilled = false }) {
+  const width = svg.clientWidth || 300;
+  const { at, lines: heights } = scale(lines.flatMap(([, , values]) => values.filter((value) => value !== null)));
+  const y = (value) => HEIGHT - BELOW - at(value) * (HEIGHT - ABOVE - BELOW);
+  const x = (index) => width - 1 - (series.length - 1 - index) * ((width - LEFT - 1) / (SECONDS - 1));
+  svg.setAttribute('viewBox', `0 0 ${width} ${HEIGHT}`);
+  const ground = HEIGHT - BELOW;
+  const drawn = [shape('line', { x1: LEFT, x2: width, y1: ground, y2: ground, class: 'ground' })];
+  for (const height of heights) {
+    drawn.push(shape('line', { x1: LEFT, x2: width, y1: y(height), y2: y(height), class: 'grid' }));
+    drawn.push(shape('text', { x: LEFT - 7, y: y(height) + 4 }, format(height)));
   }
+  if (isFilled && series.length) {
+    const outline = lines[0][2].map((value, index) => `L${x(index).toFixed(1)} ${y(value ?? 0).toFixed(1)}`).join('');
+    drawn.push(shape('path', { d: `M${x(0).toFixed(1)} ${ground}${outline}V${ground}Z`, class: `area ${lines[0][0]}` }));
+  }
+  for (const [kind, , values] of lines) drawn.push(shape('path', { d: path(values, x, y), class: `line ${kind}` }));
+  if (svg.cursor !== undefined) drawn.push(shape('line', { x1: x(svg.cursor), x2: x(svg.cursor), y1: ABOVE, y2: ground, class: 'cursor' }));
+  svg.replaceChildren(...drawn);
+  tellPlot(svg, lines, format);
+}
+
+function tellPlot(svg, lines, format) {
   const shown = svg.cursor ?? series.length - 1;
-  if (svg.cursor !== undefined) svg.append(shape('line', { x1: x(shown), x2: x(shown), y1: 6, y2: scale(0), class: 'cursor', 'vector-effect': 'non-scaling-stroke' }));
-  const legend = svg.nextElementSibling;
-  if (!legend.firstChild) legend.append(...lines.map(([kind]) => element('span', { className: kind })));
-  lines.forEach(([, values], index) => setText(legend.children[index], format(values[shown] ?? null)));
+  const axis = svg.nextElementSibling;
+  const legend = axis.nextElementSibling;
+  setText(axis.lastElementChild, svg.cursor === undefined ? 'now' : `at ${clock(series[shown].wall)}`);
+  if (!legend.firstChild) legend.append(...lines.map(([kind, name]) => element('span', { className: kind }, `${name} `, element('b'))));
+  lines.forEach(([, , values], index) => setText(legend.children[index].lastChild, format(values[shown] ?? null)));
 }
 
 function drawPlots() {
   const column = (name) => series.map((second) => second[name]);
-  plot(byId('plot-requests'), [['a', column('requests')], ['b', column('failed')]], (value) => count(value ?? 0));
+  const number = (value) => count(value ?? 0);
+  const share = series.map((second) => (second.requests ? second.failed / second.requests : null));
+  plot(byId('plot-requests'), [['a', 'all', column('requests')], ['b', 'failed', column('failed')]], { format: number, scale: (values) => linear(values, 1), isFilled: true });
+  plot(byId('plot-failed'), [['b', 'failed', share]], { format: (value) => percent(value ?? 0, 1), scale: (values) => linear(values, 0.01), isFilled: true });
+  plot(byId('plot-traffic'), [['a', 'sent', column('sent')], ['c', 'received', column('received')]], { format: (value) => bytes(value ?? 0), scale: binary, isFilled: true });
   for (const [id, name] of [['plot-duration', 'duration'], ['plot-first-byte', 'first_byte']]) {
-    const percentiles = series.map((second) => second[name]);
-    plot(byId(id), ['a', 'c', 'b'].map((kind, which) => [kind, percentiles.map((values) => values[which])]), seconds);
+    const lines = ['p99', 'p95', 'p50'].map((kind, index) => [kind, kind, series.map((second) => second[name][2 - index])]);
+    plot(byId(id), lines, { format: seconds, scale: logarithmic });
   }
-  plot(byId('plot-traffic'), [['a', column('sent')], ['c', column('received')]], (value) => bytes(value ?? 0));
+  plot(byId('plot-open'), [['a', 'connections', column('connections')], ['c', 'exchanges', column('exchanges')]], { format: number, scale: (values) => linear(values, 1), isFilled: true });
 }
 
 for (const svg of document.querySelectorAll('figure svg')) {
   svg.addEventListener('pointermove', (event) => {
     const box = svg.getBoundingClientRect();
-    const back = Math.round((1 - (event.clientX - box.left) / box.width) * (SECONDS - 1));
+    const back = Math.round(((box.right - event.clientX) / (box.width - LEFT)) * (SECONDS - 1));
     svg.cursor = Math.max(0, series.length - 1 - back);
-    drawPlots();
+    if (series.length) drawPlots();
   });
-  svg.addEventListener('pointerleave', () => { svg.cursor = undefined; drawPlots(); });
+  svg.addEventListener('pointerleave', () => { svg.cursor = undefined; if (series.length) drawPlots(); });
 }
+window.addEventListener('resize', () => { if (series.length) drawPlots(); });
 
 // ---- actions
 
-function ask(title, text, field) {
+// What the open dialog waits for. It is told at once, not by the dialog's `close`, which comes some time after it: the
+// next question may stand there by then.
+let answer = () => {};
+
+// Fields: [label, element]. The answer is null, or the values of the fields in their order.
+function ask(title, text, ...fields) {
   setText(byId('confirm-title'), title);
   setText(byId('confirm-text'), text);
-  const input = byId('confirm-input');
-  byId('confirm-field').hidden = !field;
-  input.required = Boolean(field);
-  if (field) { setText(byId('confirm-label'), field.label); input.type = field.type; input.min = field.min; input.value = field.value; }
-  const dialog = byId('confirm');
-  dialog.returnValue = 'no';
-  dialog.showModal();
+  byId('confirm-fields').replaceChildren(...fields.map(([label, field]) => element('label', {}, `${label} `, field)));
+  byId('confirm').showModal();
   return new Promise((resolve) => {
-    dialog.addEventListener('close', () => resolve(dialog.returnValue === 'yes' ? (field ? input.value : true) : null), { once: true });
+    answer = (isYes) => {
+      byId('confirm').close();
+      resolve(isYes ? fields.map(([, field]) => field.value) : null);
+    };
   });
 }
+
+byId('confirm-no').addEventListener('click', () => answer(false));
+byId('confirm').addEventListener('cancel', () => answer(false));
+byId('confirm').firstElementChild.addEventListener('submit', (event) => { event.preventDefault(); answer(true); });
 
 async function act(method, path, body) {
   let text;
@@ -174,6 +255,22 @@ async function act(method, path, body) {
   told.timer = setTimeout(() => { told.hidden = true; }, 5000);
 }
 
+// By kind: what it is, and how one looks.
+const PURGES = {
+  url: ['one URL', 'https://example.com/news/1?page=2'],
+  prefix: ['URLs that begin so', 'https://example.com/news/'],
+  host: ['a host', 'example.com'],
+  tag: ['a tag', 'news'],
+};
+
+byId('purge').addEventListener('click', async () => {
+  const kind = element('select', {}, ...Object.entries(PURGES).map(([value, [name]]) => element('option', { value }, name)));
+  const what = element('input', { type: 'text', required: true, placeholder: PURGES.url[1] });
+  kind.addEventListener('change', () => { [, what.placeholder] = PURGES[kind.value]; });
+  const given = await ask('Purge', 'What is stored goes from all caches at once; the next request for it asks a server.', ['What', kind], ['Which', what]);
+  if (given) await act('POST', 'purge', { kind: given[0], what: given[1] });
+});
+
 function serverActions(cell, upstream, server) {
   if (!cell.firstChild) {
     const path = () => `upstreams/${encodeURIComponent(upstream)}/servers/${encodeURIComponent(cell.server.name)}`;
@@ -182,8 +279,9 @@ function serverActions(cell, upstream, server) {
       if (await ask(`${state} ${cell.server.name}?`, text)) await act('PATCH', path(), { mode: { Drain: 'drained', Disable: 'disabled', Enable: 'enabled' }[state] });
     };
     const weigh = async () => {
-      const weight = await ask(`Weight of ${cell.server.name}`, 'Its share of the load, beside those of the other servers.', { label: 'Weight', type: 'number', min: 0, value: cell.server.weight });
-      if (weight !== null) await act('PATCH', path(), { weight: Number(weight) });
+      const field = element('input', { type: 'number', min: 0, max: 65_535, required: true, value: cell.server.weight });
+      const given = await ask(`Weight of ${cell.server.name}`, 'Its share of the load, beside those of the other servers; 0 takes nothing new.', ['Weight', field]);
+      if (given) await act('PATCH', path(), { weight: Number(given[0]) });
     };
     cell.append(element('div', { className: 'actions' },
       button('Drain', change('Drain', 'It finishes what it has and takes nothing new.')),
@@ -204,18 +302,22 @@ function serverActions(cell, upstream, server) {
 
 // ---- sections
 
-const LEVELS = { up: 'good', drained: 'warn', disabled: 'warn', down: 'bad', ejected: 'bad' };
+const LEVELS = { up: 'good', added: 'good', drained: 'warn', disabled: 'warn', removed: 'warn', down: 'bad', ejected: 'bad' };
+
+// What the badge says already isn't said twice.
+const because = (state, reason) => (reason?.startsWith(`${state}: `) ? reason.slice(state.length + 2) : reason);
 
 const SERVER_COLUMNS = (upstream) => [
-  ['Server', '', (row, cell) => badge(cell, row.name, 'name', row.url.endsWith(`://${row.name}`) ? '' : row.url)],
-  ['State', '', (row, cell) => badge(cell, row.state, LEVELS[row.state] ?? '', row.reason)],
-  ['Weight', 'number', (row) => `${number.format(row.weight)}${row.backup ? ' backup' : ''}`],
+  ['Server', 'first', (row, cell) => badge(cell, row.name, 'name', `${row.url.endsWith(`://${row.name}`) ? '' : row.url}${row.backup ? ' (backup)' : ''}`)],
+  ['State', 'state', (row, cell) => badge(cell, row.state, LEVELS[row.state] ?? '', because(row.state, row.reason))],
+  ['Weight', 'number', (row) => number.format(row.weight)],
   ['In flight', 'number', (row) => count(row.active)],
-  ['Connections', 'number', (row) => `${count(row.connections)} (${count(row.idle)} idle)`],
+  ['Connections', 'number broad', (row) => `${count(row.connections)} (${count(row.idle)} idle)`],
   ['Requests', 'number', (row) => count(row.requests)],
-  ['Failed', 'number', (row) => percent(row.failed, row.requests)],
-  ['p95', 'number', (row) => seconds(row.duration[1])],
-  ['', '', (row, cell) => serverActions(cell, upstream, row)],
+  ['Failed', 'number', failures],
+  ['First byte', 'number', (row) => seconds(row.first_byte[1]), 'p95 of the last minutes'],
+  ['Outages', 'number', outages, 'times ejected or down since the start'],
+  ['', 'last', (row, cell) => serverActions(cell, upstream, row)],
 ];
 
 function drawUpstreams(upstreams) {
@@ -226,16 +328,16 @@ function drawUpstreams(upstreams) {
   for (const upstream of upstreams) {
     let card = list.cards.get(upstream.name);
     if (!card) {
-      const table = element('table');
+      const table = element('table', { className: 'servers' });
       card = element('article', { className: 'card' },
         element('header', {}, element('h3', {}, upstream.name), element('small')),
-        element('div', { className: 'scroll', tabIndex: 0, ariaLabel: `servers of ${upstream.name}` }, table));
+        element('div', { className: 'scroll', tabIndex: 0, role: 'region', ariaLabel: `servers of ${upstream.name}` }, table));
       card.columns = SERVER_COLUMNS(upstream.name);
       list.cards.set(upstream.name, card);
       list.append(card);
     }
     const up = upstream.servers.filter((server) => server.state === 'up').length;
-    setText(card.querySelector('small'), `${upstream.balance} · ${up} of ${upstream.servers.length} up · ${count(upstream.in_flight)} in flight · ${count(upstream.queued)} queued · ${count(upstream.retries)} retries`);
+    setText(card.querySelector('small'), `${upstream.balance} · ${up} of ${upstream.servers.length} up · ${count(upstream.in_flight)} in flight · ${count(upstream.queued)} queued · ${count(upstream.retries)} retried`);
     fillTable(card.querySelector('table'), card.columns, upstream.servers, (row) => row.name, 'This upstream has no servers.');
   }
   if (!upstreams.length && !list.firstChild) list.append(element('p', { className: 'card empty' }, 'No upstreams are configured.'));
@@ -246,7 +348,7 @@ const ROUTE_COLUMNS = [
   ['Takes', 'wide', (row) => row.match],
   ['Leads to', '', (row) => row.action],
   ['Requests', 'number', (row) => count(row.requests)],
-  ['Failed', 'number', (row) => percent(row.failed, row.requests)],
+  ['Failed', 'number', failures],
   ['p50', 'number', (row) => seconds(row.duration[0])],
   ['p95', 'number', (row) => seconds(row.duration[1])],
   ['p99', 'number', (row) => seconds(row.duration[2])],
@@ -256,12 +358,17 @@ const LISTENER_COLUMNS = [
   ['Address', '', (row) => row.bind.join(', ')],
   ['Protocols', '', (row) => `${row.protocols.join(', ')}${row.tls ? ' over TLS' : ''}`],
   ['Connections', 'number', (row) => count(row.connections)],
+  ['Requests', 'number', (row) => count(row.requests)],
+  ['Failed', 'number', failures],
 ];
+// An exchange may be complete and have failed: who answered so?
+const causeOf = (row) => (row.cause !== 'completed' ? row.cause.replaceAll('_', ' ') : row.server ? 'answered by server' : 'answered here');
+
 const FAILURE_COLUMNS = [
   ['Time', '', (row) => clock(row.wall)],
   ['Request', 'wide', (row) => `${row.method} ${row.target}`],
   ['Status', 'number', (row) => (row.status ? String(row.status) : '–')],
-  ['Cause', '', (row, cell) => badge(cell, row.cause.replaceAll('_', ' '), 'bad', row.detail)],
+  ['Cause', '', (row, cell) => badge(cell, causeOf(row), 'bad', row.detail)],
   ['Route', '', (row) => row.route || '–'],
   ['Server', '', (row) => (row.server ? `${row.upstream}/${row.server}` : row.upstream || '–')],
   ['After', 'number', (row) => seconds(row.duration)],
@@ -278,14 +385,50 @@ const CAUSE_COLUMNS = [
   ['Where or why', '', (row) => row.detail || '–'],
   ['Exchanges', 'number', (row) => count(row.count)],
 ];
+const CACHE_COLUMNS = [
+  ['Cache', '', (row) => row.name],
+  ['Hits', 'number', (row, cell) => bar(cell, ...hitShare(row))],
+  ['Room', 'number', (row, cell) => bar(cell, row.used / row.size, `${bytes(row.used)} of ${bytes(row.size)}`)],
+  ['Responses', 'number', (row) => count(row.objects)],
+  ['Fresh', 'number', (row) => count(row.hits)],
+  ['Revalidated', 'number', (row) => count(row.revalidated)],
+  ['Stale', 'number', (row) => count(row.stale)],
+  ['Joined', 'number', (row) => count(row.joined)],
+  ['Missed', 'number', (row) => count(row.misses)],
+  ['Bypassed', 'number', (row) => count(row.bypassed)],
+  ['Evicted', 'number', (row) => count(row.evicted)],
+];
+const LIMIT_COLUMNS = [
+  ['Limit', '', (row) => row.name],
+  ['Of', '', (row) => (row.kind === 'rate' ? 'requests' : 'exchanges at once')],
+  ['Refused', 'number', (row, cell) => { cell.classList.toggle('bad', row.refused > 0); return count(row.refused); }],
+  ['Delayed', 'number', (row) => count(row.delayed)],
+  ['Keys', 'number', (row) => (row.capacity === null ? count(row.keys) : `${count(row.keys)} of ${count(row.capacity)}`)],
+];
+const RULE_COLUMNS = [
+  ['Rule', 'wide', (row, cell) => badge(cell, row.id, 'name', row.name)],
+  ['Found', 'number', (row) => count(row.found)],
+  ['Blocked', 'number', (row, cell) => { cell.classList.toggle('bad', row.blocked > 0); return count(row.blocked); }],
+];
+
+// Of those that may use the store, the share that no server had to make a response for.
+function hitShare(row) {
+  const spared = row.hits + row.stale + row.revalidated + row.joined;
+  const asked = spared + row.misses;
+  return [asked ? spared / asked : 0, percent(spared, asked)];
+}
+
 function drawTiles(status) {
   const last = series.at(-1);
+  const servers = status.upstreams.flatMap((upstream) => upstream.servers);
+  const up = servers.filter((server) => server.state === 'up');
   const tiles = [
     ['Requests', `${count(last.requests)}/s`],
     ['Failed', percent(last.failed, last.requests), last.failed > 0],
-    ['p95', seconds(last.duration[1])],
+    ['Duration p95', seconds(last.duration[1])],
     ['Connections', count(status.connections)],
     ['In flight', count(status.exchanges)],
+    ['Servers up', `${up.length} of ${servers.length}`, servers.some((server) => LEVELS[server.state] === 'bad')],
     ['Since start', count(status.totals.requests)],
     ['Retries', count(status.totals.retries)],
   ];
@@ -310,6 +453,10 @@ function draw(status) {
   fillTable(byId('changes'), CHANGE_COLUMNS, status.changes, (row) => `${row.wall} ${row.upstream} ${row.server} ${row.state}`, 'No server has changed since the start.');
   fillTable(byId('routes'), ROUTE_COLUMNS, status.routes, (row) => row.name, 'No routes.');
   fillTable(byId('listeners'), LISTENER_COLUMNS, status.listeners, (row) => row.name, 'No listeners.');
+  byId('purge').hidden = status.caches.length === 0;
+  fillTable(byId('caches'), CACHE_COLUMNS, status.caches, (row) => row.name, 'No caches are configured.');
+  fillTable(byId('limits'), LIMIT_COLUMNS, status.limits, (row) => row.name, 'No route has a limit.');
+  fillTable(byId('rules'), RULE_COLUMNS, status.rules, (row) => row.id, 'No rule has found anything.');
   fillTable(byId('causes'), CAUSE_COLUMNS, status.causes, (row) => `${row.cause} ${row.detail}`, 'Every exchange was completed.');
 }
 
