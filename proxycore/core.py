@@ -70,6 +70,7 @@ class Core:
         self._engine = engine = Engine(now=now, wall=wall, seed=seed, entropy=entropy, watch=watch)
         engine.fetch = partial(own_requests.begin, engine)
         engine.repeat = partial(own_requests.repeat, engine)
+        engine.take_over = partial(own_requests.take_over, engine)
         self._filters = tuple(filters)
         self._own_filters: OwnFilters = (
             OwnFilters(entropy) if like is None else like._own_filters.twin(like.config, entropy)

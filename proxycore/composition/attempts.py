@@ -181,6 +181,13 @@ class Attempts:
             trace=exchange.trace,
         )
 
+    def hand_over(self, now: float) -> Attempts:
+        """The try under way, for the books of another exchange. It is none of this one's any more."""
+        others = Attempts(self.upstream, now)
+        others.server = self.server
+        others.lease = self.take_lease()
+        return others
+
     def take_lease(self) -> UpstreamSide | None:
         """The lease of the try that is over."""
         lease, self.lease = self.lease, None

@@ -103,6 +103,7 @@ class Engine:
         "request_id_prefix",
         "sends",
         "stale_facts",
+        "take_over",
         "timers",
         "wall_offset",
         "watch",
@@ -111,6 +112,7 @@ class Engine:
     plan: Plan
     fetch: Fetcher
     repeat: Callable[[Exchange, Consumer], tuple[OwnRequest, Repetition]]
+    take_over: Callable[[Exchange, Consumer], OwnRequest]
 
     def __init__(
         self, *, now: float, wall: float, seed: int, entropy: Callable[[int], bytes], watch: Collection[Kind]

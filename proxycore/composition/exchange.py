@@ -223,6 +223,10 @@ class Exchange:
         """This request, which has no content, once more, for ourselves: `ask` it, or let it be. See `own_requests`."""
         return self._engine.repeat(self, consumer)
 
+    def hand_over(self, consumer: Consumer) -> OwnRequest:
+        """In `on_cut`: what is still to come of the response comes for ourselves. See `own_requests.Continuation`."""
+        return self._engine.take_over(self, consumer)
+
     # ---- from a request to a lease
 
     def begin(self) -> None:
@@ -730,6 +734,8 @@ class Exchange:
     def end(self, outcome: Outcome, *, complete: bool = True) -> None:
         """All that the client gets has been written, or, not `complete`, what it got can't be completed."""
         if outcome is not COMPLETED or self._deliberation or self.tunnel or self.streaming:
+            if self.route.chain.on_cut and self.state == "responding":
+                phases.tell_cut(self._engine, self, outcome)
             self._stop()
         self.state = EXCHANGE[self.state]["end"]
         self._outcome = outcome

@@ -224,6 +224,12 @@ class Filter:
     ) -> str | bytes | Drop | CloseWebSocket | None:
         """A whole message of a WebSocket, text or binary. What is returned goes on in its place."""
 
+    def on_cut(self, exchange: Exchange, outcome: Outcome) -> None:
+        """A response that has begun won't reach this client whole, for the reason that `outcome` gives.
+
+        Where that is the client's own, what is still to come may be of use to others: see `Exchange.hand_over`.
+        """
+
     def on_finished(self, exchange: Exchange, outcome: Outcome) -> None:
         """Exactly once for each exchange, always, after its last byte has left or was lost."""
 
@@ -240,6 +246,7 @@ PHASES = (
     "on_response",
     "on_response_data",
     "on_message",
+    "on_cut",
     "on_finished",
 )
 
@@ -252,7 +259,7 @@ class Chain:
     `on_answer_data` is `on_response_data` for answers of our own: without the filters that have `on_content`.
     """
 
-    __slots__ = (*PHASES, "on_answer_data")
+    __slots__ = (*PHASES, "_content", "on_answer_data")
 
     on_request: tuple[Callable[[Exchange], Verdict | None], ...]
     on_route: tuple[Callable[[Exchange], Verdict | None], ...]
@@ -266,6 +273,7 @@ class Chain:
     on_response_data: tuple[Callable[[Exchange, bytes, bool], bytes], ...]
     on_answer_data: tuple[Callable[[Exchange, bytes, bool], bytes], ...]
     on_message: tuple[Callable[[Exchange, str | bytes, bool], str | bytes | Drop | CloseWebSocket | None], ...]
+    on_cut: tuple[Callable[[Exchange, Outcome], None], ...]
     on_finished: tuple[Callable[[Exchange, Outcome], None], ...]
 
     def __init__(self, filters: Iterable[Filter]) -> None:
@@ -275,8 +283,13 @@ class Chain:
             if phase in _RESPONSE_PHASES:
                 overriding.reverse()
             setattr(self, phase, tuple(getattr(f, phase) for f in overriding))
-        own = {f.on_response_data for f in ordered if type(f).on_content is not Filter.on_content}
+        self._content = tuple(f for f in ordered if type(f).on_content is not Filter.on_content)
+        own = {f.on_response_data for f in self._content}
         self.on_answer_data = tuple(step for step in self.on_response_data if step not in own)
+
+    def content_only(self) -> Chain:
+        """Those of its filters alone that have `on_content`."""
+        return Chain(self._content)
 
 
 class FilterSource(Protocol):

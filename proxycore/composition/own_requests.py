@@ -3,8 +3,9 @@
 A filter asks an upstream before it lets a request pass, or renews what it has stored while nobody waits for it. Each
 such request is an exchange like any other, with the same pool, queue, retries, deadlines, causes and ledger. But it
 has no route, and no filters run: so none leads to another, and it is sent just as it was given. Nothing is answered
-in a server's place, and no `ExchangeEnded` tells of it: whoever began it is told, as `Consumer`. A `Repetition` alone
-has a route and filters: those of the request that it repeats.
+in a server's place, and no `ExchangeEnded` tells of it: whoever began it is told, as `Consumer`. A `Repetition` has the
+route and the filters of the request that it repeats, and a `Continuation` brings the rest of a response whose client
+has gone.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from proxycore.words.errors import Outcome
 from proxycore.words.messages import ABSENT, Field, RequestHead, ResponseHead
 
 if TYPE_CHECKING:
+    from proxycore.composition.attempts import Attempts
     from proxycore.composition.engine import Engine
     from proxycore.composition.filters import Respond
     from proxycore.composition.plan import Plan
@@ -182,6 +184,42 @@ def repeat(engine: Engine, original: Exchange, consumer: Consumer) -> tuple[OwnR
     """The request of `original` once more, ready to `ask`."""
     own = OwnRequest(consumer)
     return own, Repetition(engine, own, original)
+
+
+class Continuation(Repetition):
+    """The rest of a client's response, for ourselves: the client has gone, and others want it.
+
+    Of the filters, only those with `on_content` take part, and go on with what they kept for the client's exchange.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, engine: Engine, downstream: OwnRequest, original: Exchange) -> None:
+        super().__init__(engine, downstream, original)
+        self.route = original.route.content_only()
+        self.state = original.state
+        self.response = original.response
+        self.sent = original.sent
+        self._locals = original._locals
+        if self.timeouts.exchange != inf:
+            self._clock = Timer(engine.timers, self._expired)
+            self._clock.set(engine.now + self.timeouts.exchange)
+
+    def go_on(self, attempts: Attempts) -> None:
+        """Go on with the try that the client's exchange had."""
+        lease = attempts.lease
+        assert lease is not None
+        self.attempts = attempts
+        lease.hand_over(self)
+        lease.resume_response()
+
+
+def take_over(engine: Engine, original: Exchange, consumer: Consumer) -> OwnRequest:
+    """What is still to come of the response of `original`, which ends."""
+    own = OwnRequest(consumer)
+    assert original.attempts is not None
+    Continuation(engine, own, original).go_on(original.attempts.hand_over(engine.now))
+    return own
 
 
 def begin(

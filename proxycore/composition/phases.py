@@ -160,6 +160,15 @@ def change_message(
     return message
 
 
+def tell_cut(engine: Engine, exchange: Exchange, outcome: Outcome) -> None:
+    """`on_cut`, of each filter whatever another does."""
+    for step in exchange.route.chain.on_cut:
+        try:
+            step(exchange, outcome)
+        except Exception:
+            _fault(engine, exchange)
+
+
 def tell_finished(engine: Engine, exchange: Exchange, outcome: Outcome) -> None:
     """`on_finished`, of each filter whatever another does."""
     for step in exchange.route.chain.on_finished:

@@ -7,6 +7,7 @@ changes while serving (servers, their health and connections) is `upstreams` sta
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -196,6 +197,12 @@ class RoutePlan:
         if upstream is not None:
             ranges = upstream.retries.statuses
             self.retry_statuses = frozenset(status for status in range(200, 600) if any(status in r for r in ranges))
+
+    def content_only(self) -> RoutePlan:
+        """The same with those of its filters alone that decide on content."""
+        route = copy(self)
+        route.chain = self.chain.content_only()
+        return route
 
 
 class Plan:

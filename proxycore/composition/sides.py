@@ -105,6 +105,9 @@ class UpstreamSide(Protocol):
     def cancel(self) -> None:
         """The exchange wants nothing of it any more."""
 
+    def hand_over(self, exchange: Exchange) -> None:
+        """What is still to come of the response is for this exchange from now on."""
+
     def pause_response(self) -> None:
         """Read no more of the response for now; `resume_response` takes it back."""
 

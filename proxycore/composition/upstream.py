@@ -212,6 +212,9 @@ class UpstreamConnection:
         self._abort()
         self.server.upstream.serve_queue()
 
+    def hand_over(self, exchange: Exchange) -> None:
+        self.exchange = exchange
+
     def pause_response(self) -> None:
         self._clock.clear()
         self.wire.shut(PEER_SLOW)

@@ -60,6 +60,9 @@ _NAME = b"proxycore"
 # A request without any of these takes whatever is fresh, whole.
 _TELLING = frozenset((b"cache-control", b"pragma", b"if-none-match", b"if-modified-since", b"range"))
 
+_OF_THE_CLIENT = frozenset(("client_left", "timed_out", "drained"))
+"""Causes that end a client's exchange while the server's response is as good as it was."""
+
 _NOT_STORED = Reject(504, "Nothing that is stored can answer this request.", rule="only-if-cached")
 
 
@@ -68,10 +71,10 @@ class Lookup:
 
     Without a `key` the store is not used for it. `stored` is what may be validated, or stand in for a failure.
     `alone` says that it waits for nobody (any more), `voidings` are those of the cache when the origin was asked;
-    it counts as `result` in the end.
+    it counts as `result` in the end. `is_whole` says that all content has come.
     """
 
-    __slots__ = ("alone", "asked", "fill", "flight", "key", "result", "since", "stored", "voidings", "why")
+    __slots__ = ("alone", "asked", "fill", "flight", "is_whole", "key", "result", "since", "stored", "voidings", "why")
 
     def __init__(self, key: bytes | None, asked: Directives, why: Forwarded, since: float) -> None:
         self.key = key
@@ -82,6 +85,7 @@ class Lookup:
         self.flight: Flight | None = None
         self.fill: Fill | None = None
         self.alone = False
+        self.is_whole = False
         self.voidings = 0
         self.result: Result = "bypassed" if key is None else "misses"
 
@@ -160,7 +164,7 @@ class CacheFilter(Filter):
             lookup = Lookup(key, NO_DIRECTIVES, "stale", exchange.now)
             lookup.stored = stored
             lookup.flight = self._shared.flights[key] = Flight()
-            renewal = _Renewal(lookup)
+            renewal = _ForTheStore(lookup)
             renewal.own, repetition = exchange.repeat(renewal)
             repetition.request.method = b"GET"
             self._lookups[repetition.id] = lookup
@@ -438,14 +442,30 @@ class CacheFilter(Filter):
                 self._complete(lookup)
         return data
 
+    def on_cut(self, exchange: Exchange, outcome: Outcome) -> None:
+        """The client has gone: those who take the response as it comes get the rest all the same."""
+        lookup = self._lookups.get(exchange.id)
+        if lookup is None or lookup.fill is None:
+            return
+        if outcome.cause not in _OF_THE_CLIENT or outcome.failure is not None or not lookup.fill.is_read:
+            return self._give_up(lookup)
+        self._count(exchange, self._lookups.pop(exchange.id))
+        rest = _ForTheStore(lookup)
+        rest.own = exchange.hand_over(rest)
+        self._lookups[rest.own.exchange.id] = lookup
+        lookup.fill.when_unread = rest.own.cancel
+
     def on_finished(self, exchange: Exchange, outcome: Outcome) -> None:
         lookup = self._lookups.pop(exchange.id, None)
         if lookup is None:
             return
-        if not exchange.is_own:
-            self._shared.results[lookup.result] += 1
+        self._count(exchange, lookup)
         self._give_up(lookup)
         self._land(lookup)
+
+    def _count(self, exchange: Exchange, lookup: Lookup) -> None:
+        if not exchange.is_own:
+            self._shared.results[lookup.result] += 1
 
     def _give_up(self, lookup: Lookup) -> None:
         """It won't be stored: it is too large, or the rest won't come."""
@@ -457,6 +477,7 @@ class CacheFilter(Filter):
     def _complete(self, lookup: Lookup) -> None:
         assert lookup.fill is not None
         fill, lookup.fill = lookup.fill, None
+        lookup.is_whole = True
         is_stored = self._shared.end(fill, whole=True)
         self._land(lookup, unshared=not is_stored)
 
@@ -499,8 +520,8 @@ class CacheFilter(Filter):
         return response_of(stored, stored.headers_at(int(stored.age(exchange.now)), _hit))
 
 
-class _Renewal:
-    """The consumer of what renews a response: the filter takes it in, and what it doesn't take needn't come."""
+class _ForTheStore:
+    """The consumer of what no client waits for: the filter takes it in, and what it doesn't take needn't come."""
 
     __slots__ = ("_lookup", "own")
 
@@ -513,7 +534,7 @@ class _Renewal:
         """It is stored by now, or is being stored, or won't be."""
 
     def data(self, data: bytes) -> None:
-        if self._lookup.fill is None and self.own.exchange.state == "responding":
+        if self._lookup.fill is None and not self._lookup.is_whole and self.own.exchange.state == "responding":
             self.own.cancel()
 
     def ended(self, outcome: Outcome) -> None:

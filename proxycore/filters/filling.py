@@ -54,10 +54,22 @@ class Fill:
 
     `response` is what will be stored, but for its content; `length` is as in a head, `UNKNOWN` until the end. Where
     it turns out that it can't be stored, it goes on for those who read it, within a window of as many bytes as an
-    object may have: who is further behind is cut off.
+    object may have: who is further behind is cut off. `when_unread` is called when the last of them leaves before
+    the end.
     """
 
-    __slots__ = ("_content", "_dropped", "_pieces", "_readers", "_size", "_state", "_store", "length", "response")
+    __slots__ = (
+        "_content",
+        "_dropped",
+        "_pieces",
+        "_readers",
+        "_size",
+        "_state",
+        "_store",
+        "length",
+        "response",
+        "when_unread",
+    )
 
     def __init__(self, store: Store, response: StoredResponse, length: int) -> None:
         self.response = response
@@ -68,12 +80,18 @@ class Fill:
         self._size = 0
         self._content: bytes | None = None
         self._readers: list[FillReader] = []
+        self.when_unread: Callable[[], object] = _nobody
         self._state: Literal["storing", "passing", "complete", "broken"] = "storing"
 
     @property
     def can_be_joined(self) -> bool:
         """Whether all that has come is still here."""
         return self._state == "storing"
+
+    @property
+    def is_read(self) -> bool:
+        """Whether others take it as it comes."""
+        return bool(self._readers)
 
     def add(self, data: bytes) -> bool:
         """Keep a piece. False: it won't be stored, and nobody reads it."""
@@ -133,6 +151,8 @@ class Fill:
 
     def leave(self, reader: FillReader) -> None:
         self._readers.remove(reader)
+        if not self._readers and self._state in ("storing", "passing"):
+            self.when_unread()
 
     def read(self, reader: FillReader) -> bytes | None:
         """The next piece for a reader; `b""` at the end, None where it hasn't come. Raises BodyCut."""

@@ -2,19 +2,20 @@
 
     report = simulate_cache(seed=7)
 
-In the first phase things go wrong (answers are cut, reset, refused; clients leave), in the second nothing does. Checked
-are, at each answer: it is for what was asked, byte for byte one version of the page, and no older than its headers
-allow; at each fact: the store's bytes; in the second phase: one request to the origin for all that ask for a page; in
-the end: nothing is left. A violation raises `SimulationFailed`, by the same seed again.
+In the first phase things go wrong (answers are cut, reset, refused; clients leave), in the second only clients leave,
+in the third nobody does. Checked are, at each answer: it is for what was asked, byte for byte one version of the page,
+and no older than its headers allow; at each fact: the store's bytes; in the second phase: who stays gets all of it; in
+the third: one request to the origin for all that ask for a page; in the end: nothing is left. A violation raises
+`SimulationFailed`, by the same seed again.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any
+from typing import Any, Literal
 
 from proxycore.config import Cache, Config, Limits, Listener, Retries, Route, RouteCache, Timeouts, Upstream
 from proxycore.core import Core
@@ -24,15 +25,20 @@ from proxycore.testing.far_reader import Data, Event, FarReader, Head
 from proxycore.testing.network import Host, Network, Peer, Weather
 from proxycore.testing.simulator import SimulationFailed
 from proxycore.testing.traffic import content
+from proxycore.words.commands import Purge
 from proxycore.words.effects import Effect
 from proxycore.words.notices import Fault, Notice
 
 START, WALL = 1_000.0, 1_800_000_000.0
-TROUBLED, CALM = 60.0, 30.0
-"""Seconds of the two phases. Pages that live longer than the second are asked for once in it."""
+TROUBLED, RESTLESS, CALM = 60.0, 20.0, 30.0
+"""Seconds of the phases. Pages that live longer than the last are asked for once in it."""
 
 FORGOTTEN = 30.0
-"""Seconds between the phases, after which no cache remembers that a page could not be shared."""
+"""Seconds between phases, after which no cache remembers that a page could not be shared."""
+
+Phase = Literal["troubled", "restless", "calm"]
+LEAVING: Mapping[Phase, float] = {"troubled": 0.15, "restless": 0.4, "calm": 0.0}
+"""The share of clients that leave in the middle of something."""
 
 LATENCY_MAX = 0.1
 LANGUAGES = (b"de", b"en")
@@ -96,7 +102,8 @@ class World:
     def __init__(self, random: Random) -> None:
         self.random = random
         self.pages = draw_pages(random)
-        self.is_calm = False
+        self.phase: Phase = "troubled"
+        self.whole_max = 0  # bytes of a page that a store takes, so that nobody can fall too far behind
         self.answers = self.hits = 0
         self.network: Network
 
@@ -105,7 +112,7 @@ class World:
 
     def chance(self, share: float) -> bool:
         """Whether something goes wrong now."""
-        return not self.is_calm and self.random.random() < share
+        return self.phase == "troubled" and self.random.random() < share
 
 
 class OriginConnection(Peer):
@@ -201,6 +208,7 @@ class Client(Peer):
 
     def _ask(self) -> None:
         if not self._requests:
+            self._page = None
             return self.link.close()
         self._page, self._method, self._lines = self._requests.pop()
         asked = Head(
@@ -218,6 +226,7 @@ class Client(Peer):
 
     def _leave(self) -> None:
         if not self.link.is_lost:
+            self._page = None
             self.link.reset()
 
     def received(self, data: bytes) -> None:
@@ -225,7 +234,16 @@ class Client(Peer):
             self._follow(event)
 
     def ended(self) -> None:
+        self._check_end()
         self.link.close()
+
+    def lost(self, error: str) -> None:
+        self._check_end()
+
+    def _check_end(self) -> None:
+        world, page = self._world, self._page
+        if world.phase == "restless" and page is not None and page.size <= world.whole_max:
+            world.violate(f"{page.path!r} broke off for one who stayed, after {len(self._content)} bytes")
 
     def _follow(self, event: Event) -> None:
         if isinstance(event, Head):
@@ -358,6 +376,7 @@ class CacheSimulation:
         self.network = self.world.network = Network(
             self.core, random=random, weather=weather, now=START, observers=observers, on_notices=self._noticed
         )
+        self.world.whole_max = self.config.caches["main"].object_max
         self.network.hosts[ADDRESS] = Host(lambda: OriginConnection(self.world))
         self.network.listen(["web"])
 
@@ -375,6 +394,9 @@ class CacheSimulation:
         try:
             self._play(TROUBLED, clients=30)
             self.network.run(START + TROUBLED + FORGOTTEN)
+            self._be_restless()
+            self._play(RESTLESS, clients=20)
+            self.network.run(self.network.now + FORGOTTEN)
             self._be_calm()
             self._play(CALM, clients=10)
             self.network.run(self.network.now + CALM + 10.0)
@@ -390,9 +412,17 @@ class CacheSimulation:
         world = self.world
         return CacheReport(self.seed, world.answers, world.hits, sum(page.asked for page in world.pages.values()))
 
+    def _be_restless(self) -> None:
+        """From here on clients leave, and an operator purges; nothing else goes wrong."""
+        self.world.phase = "restless"
+        for page in self.world.pages.values():
+            for _ in range(5):
+                after = self.random.uniform(0.0, RESTLESS)
+                self.network.after(after, self.network.tell, "commanded", Purge("url", f"http://a{page.path.decode()}"))
+
     def _be_calm(self) -> None:
-        """From here on nothing goes wrong, and the store begins empty."""
-        self.world.is_calm = True
+        """From here on nobody leaves, and the store begins empty."""
+        self.world.phase = "calm"
         shared = self.core._own_filters._caches["main"]
         for page in self.world.pages.values():
             shared.invalidate(b"http://a" + page.path)
@@ -402,7 +432,7 @@ class CacheSimulation:
         random, network = self.random, self.network
         for _ in range(clients):
             network.after(random.uniform(0.0, seconds), self._connect)
-        if not self.world.is_calm:
+        if self.world.phase != "calm":
             for _ in range(20):
                 network.after(
                     random.uniform(0.0, seconds), self._change, random.choice(list(self.world.pages.values()))
@@ -418,8 +448,8 @@ class CacheSimulation:
         # Some pages are asked for by many, at once.
         chosen = [pages[min(random.randrange(len(pages)), random.randrange(len(pages)))] for _ in range(6)]
         requests = [(page, *self._draw(page)) for page in chosen]
-        for _ in range(random.choice((1, 1, 5))):
-            client = Client(world, requests, leaves=world.chance(0.15))
+        for _ in range(5 if world.phase == "restless" else random.choice((1, 1, 5))):
+            client = Client(world, requests, leaves=random.random() < LEAVING[world.phase])
             link = self.network.connect("web", client)
             if random.random() < 0.1:
                 link.read_rate = 50_000.0
@@ -427,7 +457,7 @@ class CacheSimulation:
     def _draw(self, page: Page) -> tuple[bytes, list[bytes]]:
         random = self.random
         lines = [b"Accept-Language: " + random.choice(LANGUAGES)]
-        if self.world.is_calm:
+        if self.world.phase == "calm":
             return b"GET", lines
         draw = random.random()
         if draw < 0.05:

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from h2.events import StreamEnded
+from h2.events import DataReceived, StreamEnded
 
 from proxycore.config import Cache, Config, RouteCache
 from tests.conformance.conftest import Run
@@ -93,6 +93,47 @@ def test_many_who_ask_at_once_are_one_request_and_get_it_as_it_comes(run: Run, c
             assert line.exactly(len(PAGE) - 1) == PAGE[:-1]
         go_on.set()
         assert [line.exactly(1) for line in lines] == [PAGE[-1:]] * 4
+        assert len(asked) == 1
+
+
+@pytest.mark.parametrize("protocol", ["http/1.1", "h2"])
+def test_when_the_first_one_leaves_in_the_middle_the_others_get_the_whole(
+    run: Run, cached: Configure, protocol: str
+) -> None:
+    asked: list[bytes] = []
+    go_on = threading.Event()
+    whole = response(PAGE, b"Cache-Control: max-age=60")
+
+    def halting(line: Line) -> None:
+        asked.append(line.head())
+        line.send(whole[:-1])
+        assert go_on.wait(LIMIT)
+        line.send(whole[-1:])
+
+    config = {"listener": {"protocols": ["http/1.1", "h2c"]}}
+    with origin(halting) as o, run(cached(o.url, **config)) as proxy, ExitStack() as stack:
+        if protocol == "h2":
+            peer = stack.enter_context(Http2Client(proxy.port))
+            first = peer.ask("/page")
+            peer.until(DataReceived, first)
+        else:
+            leaving = stack.enter_context(client(proxy.port))
+            leaving.send(GET)
+            leaving.head()
+        line = stack.enter_context(client(proxy.port))
+        line.send(GET)
+        line.head()
+        if protocol == "h2":
+            peer.h2.reset_stream(first, error_code=8)
+            peer.flush()
+        else:
+            leaving.reset()
+        assert soon(lambda: proxy.ledger().downstreams == (2 if protocol == "h2" else 1))
+        assert line.exactly(len(PAGE) - 1) == PAGE[:-1]
+        go_on.set()
+        assert line.exactly(1) == PAGE[-1:]
+        line.send(GET)
+        assert line.message()[1] == PAGE
         assert len(asked) == 1
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import gzip
+from collections.abc import Iterator, Sequence
 
 import pytest
 
 from proxycore.config import Cache, Config, Limits, Listener, Route, RouteCache, Timeouts, Upstream
 from proxycore.core import Core
 from proxycore.filters.filling import SharedCache
+from proxycore.mechanisms.codings import Coding
 from proxycore.words.commands import Purge
 from proxycore.words.effects import Abort, Close, Connect, Effect, Send, SendEof
 from proxycore.words.ids import ConnId
@@ -21,14 +23,14 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nTransfer-Encoding: c
 class World:
     """A core with clients and origin connections; `got` is what each client was sent."""
 
-    def __init__(self, **cache: object) -> None:
+    def __init__(self, compress: Sequence[Coding] = (), **cache: object) -> None:
         config = Config(
             listeners=[Listener(name="web", bind="127.0.0.1:0")],
             limits=Limits(buffer=1024),
-            timeouts=Timeouts(response_head=100, response_body=100),
+            timeouts=Timeouts(response_head=100, response_body=100, send=10),
             upstreams={"api": Upstream(servers=["http://127.0.0.1:3000"])},
             caches={"main": Cache(size="64KiB", object_max="4KiB")},
-            routes=[Route(upstream="api", cache=RouteCache(store="main", **cache))],  # type: ignore[arg-type]
+            routes=[Route(upstream="api", compress=compress, cache=RouteCache(store="main", **cache))],  # type: ignore[arg-type]
         )
         self.core = Core(config, now=0.0, wall=1e9, seed=1, entropy=bytes, watch=["faults"])
         self.now = 1.0
@@ -51,6 +53,13 @@ class World:
     def send(self, data: bytes, server: int = -1) -> None:
         self._do(self.core.data_received(self.servers[server], data, self.now))
         self.wait(0.0)
+
+    def stall(self, conn: ConnId) -> None:
+        """The client takes no bytes, until the core has enough of it."""
+        self._do(self.core.writing_paused(conn, self.now))
+        self.wait(11)
+        assert conn in self.ended
+        self.lose(conn)
 
     def lose(self, conn: ConnId) -> None:
         self._do(self.core.connection_lost(conn, "ECONNRESET", self.now))
@@ -78,6 +87,14 @@ class World:
             elif isinstance(effect, Close | Abort | SendEof):
                 self.ended.add(effect.conn)
         assert not self.core.take_notices(self.now)
+
+
+def unchunked(content: bytes) -> bytes:
+    data = b""
+    while content:
+        size, _, content = content.partition(b"\r\n")
+        data, content = data + content[: int(size, 16)], content[int(size, 16) + 2 :]
+    return data
 
 
 @pytest.fixture
@@ -165,6 +182,63 @@ def test_a_client_that_waits_may_leave(world: World) -> None:
     world.lose(third)
     world.send(b"56789")
     assert world.content(first) == b"0123456789"
+
+
+@pytest.mark.parametrize("how", ["left", "takes nothing"])
+def test_when_the_first_one_leaves_in_the_middle_the_others_get_the_whole(world: World, how: str) -> None:
+    first, second = world.ask(), world.ask()
+    world.send(FRESH + b"01234")
+    if how == "left":
+        world.lose(first)
+    else:
+        world.stall(first)
+    late = world.ask()
+    world.send(b"56789")
+    assert [world.content(client) for client in (second, late)] == [b"0123456789"] * 2
+    assert world.content(world.ask()) == b"0123456789"
+    assert len(world.servers) == 1
+
+
+def test_what_was_coded_for_the_first_one_goes_on_for_the_others() -> None:
+    world = World(compress=("gzip",))
+    first, second = (world.ask(b"Accept-Encoding: gzip") for _ in range(2))
+    text = CHUNKED.replace(b"\r\n\r\n", b"\r\nContent-Type: text/plain\r\n\r\n")
+    world.send(text + b"5\r\n01234\r\n")
+    world.lose(first)
+    world.send(b"5\r\n56789\r\n0\r\n\r\n")
+    assert gzip.decompress(unchunked(world.content(second))) == b"0123456789"
+    (stored,) = world.shared.store
+    assert gzip.decompress(stored.content) == b"0123456789"
+
+
+def test_when_all_have_left_in_the_middle_the_rest_is_not_wanted(world: World) -> None:
+    clients = [world.ask() for _ in range(3)]
+    world.send(FRESH + b"01234")
+    for client in clients:
+        assert world.servers[0] not in world.ended
+        world.lose(client)
+    assert world.servers[0] in world.ended
+    assert world.content(world.ask()) == b""
+    assert len(world.servers) == 2
+    world.send(FRESH + b"0123456789")
+
+
+def test_one_who_leaves_alone_ends_its_request(world: World) -> None:
+    first = world.ask()
+    world.send(FRESH + b"01234")
+    world.lose(first)
+    assert world.servers[0] in world.ended
+
+
+def test_when_the_first_one_left_others_wait_for_as_long_as_the_server_may_take(world: World) -> None:
+    first, second = world.ask(), world.ask()
+    world.send(FRESH + b"01234")
+    world.lose(first)
+    world.wait(99)
+    assert second not in world.ended
+    world.wait(2)
+    assert second in world.ended
+    assert len(world.shared.store) == 0
 
 
 def test_who_has_a_part_is_cut_off_where_the_rest_does_not_come(world: World) -> None:

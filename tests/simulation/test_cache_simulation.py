@@ -64,8 +64,8 @@ MUTANTS = (
     Mutant(
         "what was cut is stored as if it were whole",
         "filters.filling",
-        "        if whole:\n            return fill.complete()",
-        "        if True:\n            return fill.complete()",
+        "        if not whole:\n            fill.drop()",
+        "        if False:\n            fill.drop()",
         ("cache", "conversation"),
     ),
     Mutant(
@@ -95,6 +95,14 @@ MUTANTS = (
         "        self._give_up(lookup)\n        self._land(lookup)",
         "        self._give_up(lookup)",
         ("cache",),
+    ),
+    Mutant(
+        "who leaves first takes the others' rest along",
+        "filters.cache",
+        " or not lookup.fill.is_read:",
+        " or True:",
+        ("cache",),
+        seed=3,
     ),
     Mutant(
         "no-cache of a client is not looked at",
