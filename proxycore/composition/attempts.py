@@ -85,7 +85,8 @@ class Attempts:
         lease = self.upstream.lease(exchange, self, server)
         if lease is None:
             return None
-        self._leave_queue(exchange, now)
+        if self._queue_clock is not None:
+            self._leave_queue(exchange, now)
         if isinstance(lease, Failure):
             return self._failure or lease
         self.lease = lease

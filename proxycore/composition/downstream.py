@@ -204,7 +204,7 @@ class DownstreamConnection:
                     if not self._read_body(self._exchange, self._pace):
                         break
                 else:
-                    if reader.buffered >= self._engine.plan.limits.buffer:
+                    if reader.unread and reader.buffered >= self._engine.plan.limits.buffer:
                         self.wire.shut(BUFFER)
                     break
             else:
@@ -307,7 +307,7 @@ class DownstreamConnection:
         assert exchange is not None
         request = exchange.request
         content = exchange.content
-        if (content is not None and not content.is_done) or (self._half_closed and not self._reader.buffered):
+        if (content is not None and not content.is_done) or (self._half_closed and not self._reader.unread):
             self._persistent = False
         self._chunked = self._ends_by_close = False
         self._left = head.length if head.has_content and head.status not in (204, 304) else 0
@@ -319,14 +319,7 @@ class DownstreamConnection:
         self._write_head(request, head)
 
     def _write_head(self, request: RequestHead, head: ResponseHead) -> None:
-        self.wire.write(
-            writer.response_head(
-                head,
-                request_method=request.method,
-                request_version=request.version,
-                persistent=self._persistent,
-            )
-        )
+        self.wire.write(writer.response_head(head, request.method, request.version, self._persistent))
 
     def send_data(self, data: bytes) -> None:
         """A piece of content. Raises ValueError where it is more than the head declared, and so the next message."""
@@ -417,7 +410,7 @@ class DownstreamConnection:
         self._clock.set(self._engine.now + self._engine.plan.timeouts.idle)
         if self.wire.is_gated:
             self._let_go()
-        if self._reader.buffered or self._half_closed:
+        if self._reader.unread or self._half_closed:
             self._advance()
 
     def _cut(self, exchange: Exchange) -> None:

@@ -231,7 +231,7 @@ class Exchange:
 
     def begin(self) -> None:
         """Decide what becomes of the request. The exchange may have ended when this returns."""
-        if self.request.length > self.plan.limits.request_body:
+        if self.content is not None and self.request.length > self.plan.limits.request_body:
             return self.refuse(Refused(413, "The request's content is too long."), "limits.request_body")
         if self.request.method == b"OPTIONS" and take_hop(self.request):
             return self.respond(Respond(ResponseHead(204, Headers())))

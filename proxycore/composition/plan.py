@@ -268,11 +268,7 @@ class Plan:
         """The first route that matches. Raises Refused where origins disagree on what the path means."""
         assert exchange.path is not None
         found = self._table.find(
-            exchange.request,
-            exchange.path,
-            listener=exchange.downstream.listener,
-            client_ip=exchange.client.ip,
-            trace=exchange.trace,
+            exchange.request, exchange.path, exchange.downstream.listener, exchange.client.ip, exchange.trace
         )
         if found is None:
             return None

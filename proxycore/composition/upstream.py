@@ -351,7 +351,7 @@ class UpstreamConnection:
             # The client of this exchange may be slow; the next one's need not be.
             self.wire.open(PEER_SLOW)
         has_left = self._request_done and not self.wire.is_waiting
-        seconds = self.server.keep(self) if has_left and self._persistent and not self._reader.buffered else 0.0
+        seconds = self.server.keep(self) if has_left and self._persistent and not self._reader.unread else 0.0
         if seconds:
             self.state = UPSTREAM[self.state]["release"]
             self._clock.set(self._engine.now + seconds)

@@ -71,8 +71,9 @@ class ServerState:
     """One server at run time.
 
     `active` counts its leases, `connections` what is open or being dialled; `is_full` says that it
-    takes no more leases, `available` that it may be picked, `state` and `reason` why it may not; `tls`
-    how to speak TLS with it, None to speak without.
+    takes no more leases, `available` that it may be picked, `state` and `reason` why it may not;
+    `most_idle` is how many idle connections it keeps at present; `tls` how to speak TLS with it, None
+    to speak without.
     """
 
     __slots__ = (
@@ -92,6 +93,7 @@ class ServerState:
         "key",
         "max_connections",
         "mode",
+        "most_idle",
         "name",
         "place",
         "tls",
@@ -134,6 +136,7 @@ class ServerState:
             if self.mode != "enabled":
                 self.close_idle()
             self.upstream.changed(self, self.state, "an operator's command")
+        self.most_idle = self.upstream.config.idle_connections if self.mode == "enabled" else 0
 
     def check(self, engine: Engine, config: HealthCheck | None) -> None:
         """Be checked as `config` says from now on, or not at all."""
@@ -146,6 +149,7 @@ class ServerState:
     def remove(self) -> None:
         """It is one of the upstream's servers no more: leases end by themselves, idle connections now."""
         self.is_removed = True
+        self.most_idle = 0
         self.close_idle()
         if self.checks is not None:
             self.checks.stop()
@@ -217,11 +221,11 @@ class ServerState:
         Those above `idle_connections` are kept for a moment only. Answers come in bursts, and the next
         requests with them: closing the excess at once would dial it again at once.
         """
-        config = self.upstream.config
-        if not config.idle_connections or self.upstream.is_closing or self.is_removed or self.mode != "enabled":
+        if not self.most_idle:
             return 0.0
         self.idle[connection] = None
-        return config.idle_timeout if len(self.idle) <= config.idle_connections else min(config.idle_timeout, SPARE)
+        timeout = self.upstream.config.idle_timeout
+        return timeout if len(self.idle) <= self.most_idle else min(timeout, SPARE)
 
     def forget(self, connection: UpstreamConnection) -> None:
         """An idle connection is closing."""
@@ -384,6 +388,7 @@ class UpstreamState:
         self.is_closing = True
         self._clock.drop()
         for server in self.servers:
+            server.most_idle = 0
             server.close_idle()
             server.check(self._engine, None)
 

@@ -130,7 +130,7 @@ class RouteTable:
         self._domain_labels = sorted({domain.count(b".") + 1 for domain in self._by_domain})
 
     def find(
-        self, request: RequestHead, path: NormalPath, *, listener: str, client_ip: str, trace: Trace | None = None
+        self, request: RequestHead, path: NormalPath, listener: str, client_ip: str, trace: Trace | None = None
     ) -> CompiledRoute | None:
         """The first route that matches, or None: answer 404.
 

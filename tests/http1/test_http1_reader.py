@@ -54,7 +54,7 @@ def test_what_was_read_is_let_go_of() -> None:
         reader.receive(b"\n")
         assert isinstance(reader.next_event(), RequestHead)
         assert reader.buffered == 0
-    assert len(reader._data) == 0
+    assert len(reader.unread) == 0
 
 
 def test_content_is_handed_on_uncopied() -> None:
@@ -85,7 +85,7 @@ def test_a_line_between_chunks_that_is_cut_costs_no_copy_of_what_follows() -> No
     assert reader.buffered == 4
     block = b"0\r\n" + bytes(0x10000)
     reader.receive(block)
-    assert isinstance(reader._data, bytes), "the block was not put behind the beginning of the line"
+    assert isinstance(reader.unread, bytes), "the block was not put behind the beginning of the line"
     assert reader.next_event() == bytes(0x10000)
     assert reader.buffered == 0
 

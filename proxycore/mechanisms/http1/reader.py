@@ -9,9 +9,9 @@ turn as plain bytes; `buffered` says how many, and it is the caller's to stop re
 
 Theory of operation
 -------------------
-What was received lies in `_data`, and `_at` is how far it has been consumed. As a rule all of it
-has been when more comes, and the new bytes take its place uncopied; only the beginning of a head or
-of trailers is kept and added to. A line between chunks that was cut in two is the exception: its
+What was received lies in `unread`, and `_at` is how far it has been consumed; it is empty once all of it
+has been. As a rule that is so when more comes, and the new bytes take its place uncopied; only the beginning of
+a head or of trailers is kept and added to. A line between chunks that was cut in two is the exception: its
 beginning moves to `_line`, so that a block of content behind it isn't copied for its sake.
 
 `_state` is the method that reads next. It returns an event, or None when it needs more bytes; the
@@ -50,12 +50,14 @@ _CHUNKS_AT_ONCE = 32
 
 
 class _Reader:
-    """What requests and responses share: the buffer, and content."""
+    """What requests and responses share: the buffer, and content.
+
+    Between messages, `unread` is empty if nothing waits: an attribute, since it is asked for each of them.
+    """
 
     __slots__ = (
         "_at",
         "_codec",
-        "_data",
         "_fault",
         "_in_chunk",
         "_left",
@@ -67,13 +69,14 @@ class _Reader:
         "_then",
         "_trailer_limits",
         "_watch",
+        "unread",
     )
 
     def __init__(self, codec: Codec, limits: strict.HeadLimits, trailer_limits: strict.HeadLimits) -> None:
         self._codec = codec
         self._limits = limits
         self._trailer_limits = trailer_limits
-        self._data: bytes | bytearray = b""
+        self.unread: bytes | bytearray = b""
         self._at = 0
         self._searched = 0  # bytes after `_at` in which the end of a head doesn't begin
         self._watch: strict.HeadWatch | None = None
@@ -82,8 +85,8 @@ class _Reader:
         self._in_chunk = False  # the CR LF after its bytes hasn't been read
         self._overhead = 0
         self._fault: tuple[int, str] | None = None
-        self._state: _State = _Reader._drop
-        self._then: _State = _Reader._drop
+        self._state: _State = _DROP
+        self._then: _State = _DROP
 
     def __repr__(self) -> str:
         return (
@@ -94,22 +97,23 @@ class _Reader:
     @property
     def buffered(self) -> int:
         """Bytes received and not yet handed on."""
-        return len(self._data) - self._at + len(self._line)
+        return len(self.unread) - self._at + len(self._line)
 
     def receive(self, data: bytes) -> None:
         """Take bytes of the connection. Then call `next_event` until it gives None."""
-        held = self._data
-        if self._state is _Reader._drop:
+        held = self.unread
+        if self._state is _DROP:
             return
-        if self._at == len(held):
-            self._data = data
+        if not held:
+            self.unread = data
         elif isinstance(held, bytearray):
             del held[: self._at]
             held += data
+            self._at = 0
         else:
-            self._data = bytearray(memoryview(held)[self._at :])
-            self._data += data
-        self._at = 0
+            self.unread = bytearray(memoryview(held)[self._at :])
+            self.unread += data
+            self._at = 0
 
     def take_content(self) -> bytes | None:
         """All content of the message whose head came just now, where its length is known and all of it is here.
@@ -118,7 +122,7 @@ class _Reader:
         messages come whole as a rule, and this is three events in one.
         """
         end = self._at + self._left
-        if self._state is not _Reader._read_length or end > len(self._data):
+        if self._state is not _LENGTH or end > len(self.unread):
             return None
         self._left = 0
         self._state = self._then
@@ -126,19 +130,19 @@ class _Reader:
 
     def take_rest(self) -> bytes:
         """Give up the bytes that weren't read: they are a tunnel's. The reader has ended."""
-        rest = self._line + bytes(self._data[self._at :])
+        rest = self._line + bytes(self.unread[self._at :])
         self._end()
         return rest
 
     def _end(self) -> None:
-        self._state = self._then = _Reader._drop
-        self._data = self._line = b""
+        self._state = self._then = _DROP
+        self.unread = self._line = b""
         self._at = 0
         self._watch = None
 
     def _drop(self) -> None:
         """Nothing that comes here is read, or kept."""
-        self._data = b""
+        self.unread = b""
         self._at = 0
 
     def _raise_fault(self) -> None:
@@ -150,7 +154,7 @@ class _Reader:
 
     def _take_block(self, limits: strict.HeadLimits, start_line: strict.StartLine | None) -> bytes | None:
         """Consume the bytes up to an empty line and that; None while it isn't here."""
-        data, at = self._data, self._at
+        data, at = self.unread, self._at
         end = data.find(b"\r\n\r\n", at + self._searched)
         if end < 0:
             if self._watch is None:
@@ -164,15 +168,15 @@ class _Reader:
         end += 4
         if end == len(data) and not at and isinstance(data, bytes):
             # As a rule a head comes alone: all of `_data`, uncopied, and without one more call.
-            self._data = b""
+            self.unread = b""
             return data
         return self._cut(at, end)
 
     def _cut(self, start: int, end: int) -> bytes:
         """Consume up to `end`; give the bytes from `start`, uncopied if they are all there is."""
-        data = self._data
+        data = self.unread
         if end == len(data):
-            self._data = b""
+            self.unread = b""
             self._at = 0
             if start == 0 and isinstance(data, bytes):
                 return data
@@ -183,6 +187,9 @@ class _Reader:
     def _skip_line_end(self) -> None:
         """Consume a CR LF at the start of a block; the CR may have been looked at before its LF came."""
         self._at += 2
+        if self._at == len(self.unread):
+            self.unread = b""
+            self._at = 0
         self._watch = None
 
     # ---- content -------------------------------------------------------------------------------------------------
@@ -194,7 +201,7 @@ class _Reader:
             self._state = _Reader._read_chunks
         else:
             self._left = length
-            self._state = _Reader._read_length
+            self._state = _LENGTH
 
     def _end_content(self, end: End) -> End:
         self._state = self._then
@@ -204,7 +211,7 @@ class _Reader:
         left = self._left
         if not left:
             return self._end_content(End())
-        here = len(self._data) - self._at
+        here = len(self.unread) - self._at
         if not here:
             return None
         taken = here if here < left else left
@@ -212,10 +219,10 @@ class _Reader:
         return self._cut(self._at, self._at + taken)
 
     def _read_until_close(self) -> bytes | None:
-        return self._cut(self._at, len(self._data)) if self._at < len(self._data) else None
+        return self._cut(self._at, len(self.unread)) if self._at < len(self.unread) else None
 
     def _read_chunks(self) -> bytes | End | None:
-        data = self._data
+        data = self.unread
         pieces: list[tuple[int, int]] = []
         try:
             while len(pieces) < _CHUNKS_AT_ONCE and (self._left or self._begin_chunk()):
@@ -235,7 +242,7 @@ class _Reader:
         if len(pieces) == 1 and pieces[0][1] == self._at:
             return self._cut(*pieces[0])
         if self._at == len(data):
-            self._data = b""
+            self.unread = b""
             self._at = 0
         if pieces:
             view = memoryview(data)
@@ -268,7 +275,7 @@ class _Reader:
 
     def _take_line(self, limit: int) -> bytes | None:
         """Consume a line of at most `limit` bytes, its LF included; None while it isn't all here."""
-        data, at, begun = self._data, self._at, self._line
+        data, at, begun = self.unread, self._at, self._line
         end = data.find(b"\n", at, at + limit - len(begun)) + 1
         if not end:
             if len(data) - at + len(begun) >= limit:
@@ -283,7 +290,7 @@ class _Reader:
         return begun + data[at:end]
 
     def _read_trailers(self) -> End | None:
-        data, at = self._data, self._at
+        data, at = self.unread, self._at
         if data.startswith(_CRLF, at):
             self._skip_line_end()
             return self._end_content(End())
@@ -293,6 +300,11 @@ class _Reader:
         if block is None:
             return None
         return self._end_content(End(strict.read_trailers(block, self._trailer_limits, self._codec.request_fields)))
+
+
+# States that are asked for or set for each message: to get one from its class takes three times as long.
+_DROP: _State = _Reader._drop
+_LENGTH: _State = _Reader._read_length
 
 
 class RequestReader(_Reader):
@@ -320,17 +332,17 @@ class RequestReader(_Reader):
         )
         self._scheme = scheme
         self._blank_seen = False
-        self._state = RequestReader._read_head
+        self._state = _REQUEST_HEAD
 
     @property
     def mid_head(self) -> bool:
         """Whether a head has begun and isn't whole. Ask after `next_event` gave None."""
-        return self._state is RequestReader._read_head and self._at < len(self._data)
+        return self._state is _REQUEST_HEAD and bool(self.unread)
 
     @property
     def ended(self) -> bool:
         """Whether nothing will come any more: after a fault, or the last request of the connection."""
-        return self._state is _Reader._drop
+        return self._state is _DROP
 
     def next_event(self) -> RequestHead | bytes | End | None:
         """The next head, piece of content or End; None when more bytes are needed.
@@ -346,8 +358,8 @@ class RequestReader(_Reader):
         return event
 
     def _read_head(self) -> RequestHead | None:
-        data, at = self._data, self._at
-        if at == len(data):
+        data, at = self.unread, self._at
+        if not data:
             return None
         if data[at] == _CR and not self._blank_seen and data.startswith(_CRLF, at):
             # RFC 9112 section 2.2: old clients send an empty line after a POST. One is ignored.
@@ -360,12 +372,15 @@ class RequestReader(_Reader):
         self._blank_seen = False
         # RFC 9112 section 9.6: after `close` nothing is a request. (After an offer to change the protocol the
         # bytes may be that protocol's: they are kept until it is clear.)
-        then = RequestReader._read_head if request.persistent or request.upgrade else _Reader._drop
+        then = _REQUEST_HEAD if request.persistent or request.upgrade else _DROP
         if request.length > 0 or request.length == UNKNOWN:
             self._begin_content(request.length, then)
         else:
             self._state = then
         return request
+
+
+_REQUEST_HEAD: _State = RequestReader._read_head
 
 
 class ResponseReader(_Reader):
@@ -387,17 +402,17 @@ class ResponseReader(_Reader):
         self._method = b""
         self._upgrade: bytes | None = None
         self._eof = False
-        self._state = ResponseReader._keep
+        self._state = _KEEP
 
     @property
     def idle(self) -> bool:
         """Whether the response was read to its end, and none is expected."""
-        return self._state is ResponseReader._keep
+        return self._state is _KEEP
 
     @property
     def idle_excess(self) -> bool:
         """Whether bytes came that no request asked for: never use this connection again."""
-        return self._state is ResponseReader._keep and self._at < len(self._data)
+        return self._state is _KEEP and bool(self.unread)
 
     def expect(self, method: bytes, upgrade: bytes | None = None) -> None:
         """A request is being sent: with `method`, and offering the protocol `upgrade`.
@@ -405,13 +420,13 @@ class ResponseReader(_Reader):
         Raises Malformed when bytes are here already, which are no answer to it, or when the last response hasn't
         been read to its end.
         """
-        if self._at < len(self._data) or self._state is not ResponseReader._keep:
+        if self.unread or self._state is not _KEEP:
             self._end()
             raise Malformed("bytes before the request that they would answer")
         self._method = method
         self._upgrade = upgrade
         self._interim = 0
-        self._state = ResponseReader._read_head
+        self._state = _RESPONSE_HEAD
 
     def eof_received(self) -> None:
         """The upstream has ended its side. Then call `next_event` until it gives None.
@@ -428,7 +443,7 @@ class ResponseReader(_Reader):
         (`has_content`) is the whole message: no End follows. After a 101 call `take_rest`. Raises
         Malformed, once.
         """
-        in_head = self._state is ResponseReader._read_head
+        in_head = self._state is _RESPONSE_HEAD
         try:
             event: ResponseHead | bytes | End | None = self._state(self)
             if event is None and self._eof:
@@ -445,7 +460,7 @@ class ResponseReader(_Reader):
         """Nothing is expected: bytes that come now stay, as evidence, or as a tunnel's first."""
 
     def _read_head(self) -> ResponseHead | None:
-        if self._at == len(self._data):
+        if not self.unread:
             return None
         head = self._take_block(self._limits, strict.status_line)
         if head is None:
@@ -454,12 +469,12 @@ class ResponseReader(_Reader):
         if response.status < 200:
             self._follow_interim(response)
         elif not response.has_content:
-            self._state = ResponseReader._keep
+            self._state = _KEEP
         elif until_close:
-            self._then = ResponseReader._keep
+            self._then = _KEEP
             self._state = _Reader._read_until_close
         else:
-            self._begin_content(response.length, ResponseReader._keep)
+            self._begin_content(response.length, _KEEP)
         return response
 
     def _follow_interim(self, response: ResponseHead) -> None:
@@ -479,9 +494,13 @@ class ResponseReader(_Reader):
     def _read_eof(self) -> End | None:
         if self._state is _Reader._read_until_close:
             return self._end_content(End())
-        if self._state in (ResponseReader._keep, ResponseReader._tunnel, _Reader._drop):
+        if self._state in (_KEEP, ResponseReader._tunnel, _DROP):
             return None
-        if self._state is ResponseReader._read_head and not self._interim and not self.buffered:
+        if self._state is _RESPONSE_HEAD and not self._interim and not self.buffered:
             # Nothing of it came: as after a reset, a kept connection may just have been closed as it was used.
             raise Malformed("closed before the response", "connection_terminated")
         raise Malformed("the response was cut short", "http_response_incomplete")
+
+
+_RESPONSE_HEAD: _State = ResponseReader._read_head
+_KEEP: _State = ResponseReader._keep

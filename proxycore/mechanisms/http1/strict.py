@@ -275,7 +275,7 @@ def request_line(line: bytes, limits: HeadLimits) -> tuple[bytes, bytes, bytes]:
         raise Refused(400, "not a request line")
     if method not in fields.COMMON_METHODS:
         _check_method(method)
-    if not target or target.translate(None, fields.TARGET):
+    if not target or 0 in target.translate(fields.IN_TARGET):
         raise Refused(400, "an illegal request target")
     if len(target) > limits.target:
         raise Refused(414, "the request target is too long")

@@ -15,13 +15,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from http import HTTPStatus
 
-from proxycore.mechanisms.http1.fields import COMMON_METHODS, COMMON_NAMES, PLAIN, TARGET, TCHAR
+from proxycore.mechanisms.http1.fields import COMMON_METHODS, COMMON_NAMES, IN_TARGET, PLAIN, TCHAR, table_of
 from proxycore.words.messages import ABSENT, UNKNOWN, Field, RequestHead, ResponseHead, WrittenHeaders
 
 _CRLF = b"\r\n"
 _NAME = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
-_AUTHORITY = bytes(byte for byte in range(0x21, 0x7F) if byte not in b"#/?@\\")
+_IN_AUTHORITY = table_of(byte for byte in range(0x21, 0x7F) if byte not in b"#/?@\\")
 _VALUE = PLAIN + b"\t"
+_IN_VALUE = table_of(_VALUE)
 
 _OURS_IN_REQUEST = frozenset(
     b"host content-length transfer-encoding connection upgrade te expect keep-alive proxy-connection "
@@ -70,9 +71,9 @@ def request_head(head: RequestHead, extra: Sequence[Field] = ()) -> bytes:
     method, target, authority, length = head.method, head.target, head.authority, head.length
     if method not in COMMON_METHODS and (not method or method.translate(None, TCHAR)):
         raise ValueError(f"no method: {method!r}")
-    if not target or target.translate(None, TARGET):
+    if not target or 0 in target.translate(IN_TARGET):
         raise ValueError(f"no request target: {target!r}")
-    if authority.translate(None, _AUTHORITY):
+    if 0 in authority.translate(_IN_AUTHORITY):
         raise ValueError(f"no authority: {authority!r}")
     ours = b""
     if length == UNKNOWN:
@@ -124,7 +125,6 @@ def ends_by_close(head: ResponseHead, version: bytes) -> bool:
 
 def response_head(
     head: ResponseHead,
-    *,
     request_method: bytes,
     request_version: bytes,
     persistent: bool,
@@ -182,7 +182,7 @@ def _status_line(status: int, reason: bytes) -> bytes:
 def _lines(fields: Sequence[Field], names: _Names) -> bytes:
     """The fields, each behind a CR LF, after a look at every byte of them."""
     lines = b"".join([names[name] + value for name, value in fields])
-    if lines.translate(None, _VALUE) != _CRLF * len(fields):
+    if lines.translate(_IN_VALUE).count(0) != 2 * len(fields):
         raise ValueError(f"a control byte in a field: {lines!r}")
     return lines
 
