@@ -41,9 +41,6 @@ STEPS = range(16)
 LINGER_BYTES = 256 * 1024
 """What is read and discarded at most after an early answer, before the connection is closed all the same."""
 
-_UNREAD = RequestHead(b"", b"", b"", Headers(), persistent=False)
-"""Stands in where a request was refused before its head could be read."""
-
 
 class DownstreamConnection:
     """An `Endpoint` for the core, a `DownstreamSide` for its exchange."""
@@ -283,16 +280,17 @@ class DownstreamConnection:
         if self._exchange is not None:
             self._exchange.request_refused(refused)
         else:
-            self._begin_unread().refuse(refused, "framing")
+            self._begin_unread(refused.line).refuse(refused, "framing")
 
-    def _begin_unread(self) -> Exchange:
+    def _begin_unread(self, line: tuple[bytes, bytes] = (b"", b"")) -> Exchange:
         """An exchange for a request whose head we don't have: it is answered, and logged, like any other."""
         self.state = DOWNSTREAM[self.state]["read"]
         self._clock.clear()
         self._served += 1
         self._persistent = False
         self._reading_body = True
-        self._exchange = exchange = Exchange(self._engine, self, _UNREAD, self._engine.plan)
+        head = RequestHead(*line, b"", Headers(), scheme=self._listener.scheme, persistent=False)
+        self._exchange = exchange = Exchange(self._engine, self, head, self._engine.plan)
         return exchange
 
     # ---- the exchange's side

@@ -53,8 +53,6 @@ GOAWAY_PATIENCE = 1.0
 
 _ENDING = frozenset(("lingering", "closing", "lost"))
 _SCHEMES = frozenset((b"http", b"https"))
-_UNREAD = RequestHead(b"", b"", b"", Headers(), version=b"2", persistent=False)
-"""Stands in where a request was refused before its head could be read."""
 
 
 def session_limits(limits: Limits) -> SessionLimits:
@@ -240,8 +238,14 @@ class Http2Connection:
         if stream is not None:
             return stream.request_refused(event.refused)
         stream = self._open(event.stream, event.is_whole)
-        stream.exchange = exchange = Exchange(self.engine, stream, _UNREAD, self.engine.plan)
+        stream.exchange = exchange = self._unread(stream, event.refused.line)
         exchange.refuse(event.refused, "framing")
+
+    def _unread(self, stream: Http2Stream, line: tuple[bytes, bytes] = (b"", b"")) -> Exchange:
+        """An exchange for a request that was refused before its head could be read."""
+        scheme = self._listener.scheme
+        head = RequestHead(*line, b"", Headers(), scheme=scheme, version=b"2", persistent=False)
+        return Exchange(self.engine, stream, head, self.engine.plan)
 
     def _data_came(self, event: events.DataReceived) -> None:
         stream = self._streams.get(event.stream)
@@ -266,7 +270,7 @@ class Http2Connection:
         if stream is None:
             # A head that is none: for the log it is a request all the same.
             stream = self._open(event.stream, is_whole=True)
-            stream.exchange = Exchange(self.engine, stream, _UNREAD, self.engine.plan)
+            stream.exchange = self._unread(stream)
         del self._streams[event.stream]
         stream.has_failed()
         self._rest()

@@ -18,14 +18,16 @@ Resend = Literal["safe", "idempotent", "never"]
 class Refused(Exception):
     """A request that we answer ourselves, with `status` (RFC 9110 section 15) and a sentence for its sender.
 
-    `close` tells that the connection can't be read on: where this request ends is not known.
+    `close` tells that the connection can't be read on: where this request ends is not known. `line` is its method and
+    target for the log, where it is them that are refused.
     """
 
-    def __init__(self, status: int, reason: str, *, close: bool = True) -> None:
+    def __init__(self, status: int, reason: str, *, close: bool = True, line: tuple[bytes, bytes] = (b"", b"")) -> None:
         super().__init__(status, reason)
         self.status = status
         self.reason = reason
         self.close = close
+        self.line = line
 
 
 class Malformed(Exception):

@@ -325,6 +325,7 @@ def test_a_line_that_starts_no_request_is_refused_before_the_head_is_whole(
     with pytest.raises(Refused) as caught:
         reader.next_event()
     assert caught.value.status == status
+    assert caught.value.line == ((b"TRACE", b"/") if status == 405 else (b"", b""))
 
 
 def test_a_line_that_starts_no_response_is_told_before_the_head_is_whole() -> None:

@@ -52,6 +52,12 @@ StartLine = Callable[[bytes, HeadLimits], object]
 """Reads the line before the first field: `request_line` or `status_line`. Raises Refused."""
 
 
+_Fault = tuple[int, int, str, tuple[bytes, bytes]]
+"""The byte that condemns a head; and the status, reason and line of a Refused, which would hold all its frames."""
+
+_NO_LINE = (b"", b"")
+
+
 class HeadWatch:
     """Finds what condemns a head before it is whole, at the earliest byte that does.
 
@@ -72,9 +78,10 @@ class HeadWatch:
         limits, seen = self._limits, self._seen
         # The last byte seen may be a CR whose LF was still to come.
         found = _FAULT.search(head, max(seen - 1, 0))
-        faults: list[tuple[int, int, str]] = []
+        faults: list[_Fault] = []
         if found:
-            faults.append((found.end() if found[0] == b"\r" else found.start(), 400, _CONTROL))
+            at = found.end() if found[0] == b"\r" else found.start()
+            faults.append((at, 400, _CONTROL, _NO_LINE))
         if self._start_line is not None and not self._lines:
             self._look_at_target(head, faults)
             self._look_at_start(head, self._start_line, faults)
@@ -82,34 +89,33 @@ class HeadWatch:
         if head.endswith(b"\r\n\r\n"):
             lines -= 1
         if lines - self._leading > limits.fields:
-            faults.append((self._end_of_line(head, limits.fields + self._leading), 431, "too many header fields"))
+            at = self._end_of_line(head, limits.fields + self._leading)
+            faults.append((at, 431, "too many header fields", _NO_LINE))
         if len(head) > limits.size:
-            faults.append((limits.size, 431, "the header section is too large"))
+            faults.append((limits.size, 431, "the header section is too large", _NO_LINE))
         if faults:
-            _, status, reason = min(faults)
-            raise Refused(status, reason)
+            _, status, reason, line = min(faults)
+            raise Refused(status, reason, line=line)
         self._lines, self._seen = lines, len(head)
 
-    def _look_at_target(self, head: bytes | bytearray, faults: list[tuple[int, int, str]]) -> None:
+    def _look_at_target(self, head: bytes | bytearray, faults: list[_Fault]) -> None:
         line = head.find(_CRLF)
         start = head.find(b" ", 0, len(head) if line < 0 else line) + 1
         end = start + self._limits.target
         target = head[start : end + 1]
         if start and len(target) > self._limits.target and b" " not in target and b"\r" not in target:
-            faults.append((end, 414, "the request target is too long"))
+            faults.append((end, 414, "the request target is too long", _NO_LINE))
 
-    def _look_at_start(
-        self, head: bytes | bytearray, start_line: StartLine, faults: list[tuple[int, int, str]]
-    ) -> None:
+    def _look_at_start(self, head: bytes | bytearray, start_line: StartLine, faults: list[_Fault]) -> None:
         end = head.find(_CRLF)
         if end == 0:
-            faults.append((1, 400, "an empty line where a message must start"))
+            faults.append((1, 400, "an empty line where a message must start", _NO_LINE))
         elif end > 0:
             # Whoever speaks another protocol, or HTTP/0.9, sends no empty line and would wait for our deadline.
             try:
                 start_line(bytes(head[:end]), self._limits)
             except Refused as fault:
-                faults.append((end + 1, fault.status, fault.reason))
+                faults.append((end + 1, fault.status, fault.reason, fault.line))
 
     def _end_of_line(self, head: bytes | bytearray, number: int) -> int:
         end = -1
@@ -274,7 +280,7 @@ def request_line(line: bytes, limits: HeadLimits) -> tuple[bytes, bytes, bytes]:
             raise Refused(505, "neither HTTP/1.1 nor HTTP/1.0")
         raise Refused(400, "not a request line")
     if method not in fields.COMMON_METHODS:
-        _check_method(method)
+        _check_method(method, target)
     if not target or 0 in target.translate(fields.IN_TARGET):
         raise Refused(400, "an illegal request target")
     if len(target) > limits.target:
@@ -296,12 +302,13 @@ def _apply(request: RequestHead, special: dict[int, bytes]) -> None:
         request.te_trailers = b"trailers" in _members(special[fields.TE])
 
 
-def _check_method(method: bytes) -> None:
+def _check_method(method: bytes, target: bytes) -> None:
     if not method or method.translate(None, fields.TCHAR):
         raise Refused(400, "an illegal method")
     if method in (b"CONNECT", b"TRACE"):
         # A tunnel to anywhere, and an echo of credentials that we added: neither is a reverse proxy's to serve.
-        raise Refused(405, "a method that isn't served here")
+        line = (method, b"" if 0 in target.translate(fields.IN_TARGET) else target)
+        raise Refused(405, "a method that isn't served here", line=line)
 
 
 def _other_form(method: bytes, target: bytes, host: bytes | None, scheme: bytes) -> tuple[bytes, bytes]:

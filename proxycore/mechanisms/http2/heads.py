@@ -68,7 +68,8 @@ def read_request(
     authority = _authority(special)
     if method == b"CONNECT" or method == b"TRACE":
         # A tunnel to anywhere, and an echo of credentials that we added: neither is a reverse proxy's to serve.
-        raise Refused(405, "a method that isn't served here")
+        # In HTTP/1 a CONNECT has its authority for a target.
+        raise Refused(405, "a method that isn't served here", line=(method, target or authority))
     request = RequestHead(
         method,
         target,

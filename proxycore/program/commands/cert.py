@@ -62,7 +62,10 @@ def make(hosts: list[str], folder: str) -> tuple[str, str, str]:
     except ImportError:
         raise NotStarted("making certificates needs trustme: pip install 'proxycore[tls-dev]'") from None
     os.makedirs(folder, exist_ok=True)
-    authority, certificate, key = (os.path.join(folder, name) for name in (AUTHORITY, CERTIFICATE, KEY))
+    authority, certificate, key = paths = [os.path.join(folder, name) for name in (AUTHORITY, CERTIFICATE, KEY)]
+    for path in paths:
+        if os.path.lexists(path):
+            raise NotStarted(f"{path} is there already, and is kept: remove it, or give another folder with --out DIR")
     made = trustme.CA(organization_name="proxycore development")
     leaf = made.issue_cert(*hosts, common_name=hosts[0].removeprefix("*."))
     _write(key, leaf.private_key_pem.bytes(), 0o600)
