@@ -34,7 +34,8 @@ from proxycore.config import Config
 from proxycore.config.materials import Materials
 from proxycore.filters.order import OwnFilters
 from proxycore.mechanisms.timers import Timer
-from proxycore.words.commands import Command, CommandRefused, Purge
+from proxycore.policies import operating
+from proxycore.words.commands import Command, CommandRefused, Purge, ServerCommand
 from proxycore.words.effects import Abort, Effect, StopAccepting
 from proxycore.words.ids import Address, CallId, ConnId, LookupId
 from proxycore.words.notices import Kind, Notice
@@ -286,6 +287,14 @@ class Core:
     def stale_facts(self) -> int:
         """Facts about handles that were gone: races."""
         return self._engine.stale_facts
+
+    def orders(self) -> list[ServerCommand]:
+        """What an operator ordered of servers, as commands that bring another core to the same."""
+        return [
+            command
+            for name, upstream in self._upstreams.items()
+            for command in operating.commands(name, upstream.orders, upstream.config.servers)
+        ]
 
     def ledger(self) -> Ledger:
         """All that is held for connections and exchanges, counted anew. Empty when all have ended.

@@ -12,7 +12,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from proxycore.composition.filters import Chain, Filter, FilterSource
-from proxycore.composition.unbuilt import check_built
 from proxycore.composition.websocket import WebSocket
 from proxycore.config import Config, ConfigError, Listener, Problem, Route
 from proxycore.config import WebSocket as WebSocketSettings
@@ -231,7 +230,6 @@ class Plan:
     )
 
     def __init__(self, config: Config, materials: Materials, filters: Sequence[Filter], own: FilterSource) -> None:
-        check_built(config)
         try:
             self._codec = choose(config.http1)
         except CodecMissing as missing:

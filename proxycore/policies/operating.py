@@ -6,12 +6,13 @@ changes the configuration below, and an order lives as long as its server does.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final, Literal, NamedTuple
 
 from proxycore.config import ConfigError, Server
+from proxycore.config.sections import options_of
 from proxycore.words.commands import (
     AddServer,
     CommandRefused,
@@ -28,6 +29,7 @@ Mode = Literal["enabled", "drained", "disabled"]
 _MODES: Final[Mapping[type[ServerCommand], Mode]] = MappingProxyType(
     {EnableServer: "enabled", DrainServer: "drained", DisableServer: "disabled"}
 )
+_COMMANDS: Final[Mapping[Mode, type[ServerCommand]]] = MappingProxyType({mode: kind for kind, mode in _MODES.items()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,27 @@ def _server_of(command: AddServer) -> Server:
 def _with(orders: Orders, name: str, order: Order) -> Orders:
     others = {other: ordered for other, ordered in orders.items() if other != name}
     return MappingProxyType(others if order == _NO_ORDER else {**others, name: order})
+
+
+def commands(upstream: str, orders: Orders, configured: Sequence[Server]) -> Iterator[ServerCommand]:
+    """What brings an upstream of the same configuration, and no orders yet, to these."""
+    names = {server.name for server in configured}
+    for name, order in orders.items():
+        if order.is_removed or (order.added is not None and name in names):
+            yield RemoveServer(upstream, name)
+        if order.added is not None:
+            yield AddServer(upstream, name, _settings_of(order.added))
+        if order.weight is not None:
+            yield WeighServer(upstream, name, order.weight)
+        if order.mode != "enabled":
+            yield _COMMANDS[order.mode](upstream, name)
+
+
+def _settings_of(server: Server) -> dict[str, str | int | bool]:
+    """The settings that `_server_of` makes the same server of."""
+    plain = Server(url="http://any")
+    values = {option.attribute: getattr(server, option.attribute) for option in options_of(Server)}
+    return {key: value for key, value in values.items() if key == "url" or value != getattr(plain, key)}
 
 
 def kept(orders: Orders, configured: Sequence[Server], before: Sequence[Server]) -> Orders:

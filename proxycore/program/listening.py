@@ -13,6 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol
 
 from proxycore.config.addresses import Bind, parse_bind
+from proxycore.sockets.naming import address_of
+from proxycore.words.ids import Address
 
 BACKLOG = 4096
 """Connections that wait to be accepted. The kernel takes less where net.core.somaxconn says so."""
@@ -115,6 +117,13 @@ class ListeningSockets:
     def by_listener(self) -> Mapping[str, list[socket.socket]]:
         """The sockets of each listener, in the order of its binds."""
         return by_listener(self._opened)
+
+    @property
+    def addresses(self) -> dict[str, list[Address]]:
+        """Where each listener listens, with the ports that the kernel chose."""
+        return {
+            name: [address_of(sock.getsockname()) for sock in sockets] for name, sockets in self.by_listener.items()
+        }
 
 
 def by_listener(sockets: Sockets) -> Mapping[str, list[socket.socket]]:

@@ -1,8 +1,9 @@
-"""Files that nobody else can open, for what may hold secrets."""
+"""Files and folders that nobody else can open, for what may hold secrets."""
 
 from __future__ import annotations
 
 import os
+import pwd
 import tempfile
 from typing import BinaryIO
 
@@ -18,3 +19,12 @@ def private_file(content: bytes) -> BinaryIO:
     file.flush()
     file.seek(0)
     return file
+
+
+def private_folder(owner: str | None) -> str:
+    """A new folder that only `owner` (None: who we are) may enter, for Unix sockets: its name is short."""
+    folder = tempfile.mkdtemp(prefix="proxycore-")
+    if owner is not None and os.geteuid() == 0:
+        entry = pwd.getpwnam(owner)
+        os.chown(folder, entry.pw_uid, entry.pw_gid)
+    return folder

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 from collections.abc import Callable, Collection
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from proxycore.config import Config, ConfigError
 from proxycore.config.units import format_duration
@@ -21,6 +21,14 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 
 _S = TypeVar("_S")
 _log = logging.getLogger("proxycore")
+
+
+class Serving(Protocol):
+    """What a runtime needs of a process: it calls `serve`, then `started`, and passes `SIGNALS` to `signalled`."""
+
+    def serve(self, serve: Callable[..., _S]) -> _S: ...
+    def started(self, service: Service) -> None: ...
+    def signalled(self, number: int) -> None: ...
 
 
 class Process:

@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
 
 from proxycore.program.exits import NotStarted
-from proxycore.program.running import SIGNALS, Process
+from proxycore.program.running import SIGNALS, Serving
 
 BINDINGS = ("asyncio", "trio", "gevent")
 
 
-def serve_on(binding: str, process: Process) -> None:
+def serve_on(binding: str, process: Serving) -> None:
     """Serve until the service has closed. Raises ConfigError, ListenError or NotStarted, with nothing left running."""
     try:
         _SERVERS[binding](process)
@@ -27,12 +27,12 @@ def describe(binding: str) -> str:
     return "asyncio on uvloop" if binding == "asyncio" and _uvloop() is not None else binding
 
 
-def _serve_on_asyncio(process: Process) -> None:
+def _serve_on_asyncio(process: Serving) -> None:
     with asyncio.Runner(loop_factory=_uvloop()) as runner:
         runner.run(_serve_in_asyncio(process))
 
 
-async def _serve_in_asyncio(process: Process) -> None:
+async def _serve_in_asyncio(process: Serving) -> None:
     from proxycore_asyncio import serve
 
     loop = asyncio.get_running_loop()
@@ -51,7 +51,7 @@ def _uvloop() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-def _serve_on_trio(process: Process) -> None:
+def _serve_on_trio(process: Serving) -> None:
     import trio
 
     from proxycore_trio import serve
@@ -72,7 +72,7 @@ def _serve_on_trio(process: Process) -> None:
     trio.run(serve_in_trio)
 
 
-def _serve_on_gevent(process: Process) -> None:
+def _serve_on_gevent(process: Serving) -> None:
     import gevent
 
     from proxycore_gevent import serve
@@ -87,7 +87,7 @@ def _serve_on_gevent(process: Process) -> None:
         server.wait_closed()
 
 
-_SERVERS: dict[str, Callable[[Process], None]] = {
+_SERVERS: dict[str, Callable[[Serving], None]] = {
     "asyncio": _serve_on_asyncio,
     "trio": _serve_on_trio,
     "gevent": _serve_on_gevent,

@@ -222,10 +222,7 @@ class Service(abc.ABC):
     @property
     def addresses(self) -> dict[str, list[Address]]:
         """Where each listener listens, with the ports that the kernel chose."""
-        return {
-            name: [address_of(sock.getsockname()) for sock in sockets]
-            for name, sockets in self._sockets.by_listener.items()
-        }
+        return self._sockets.addresses
 
     @property
     def address(self) -> Address:

@@ -8,8 +8,9 @@ enabled, or gone from the configuration. What they do to an upstream's servers i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from types import MappingProxyType
+from typing import Any, Final, Literal
 
 
 class CommandRefused(ValueError):
@@ -74,3 +75,18 @@ class Purge:
 
 Command = ServerCommand | Purge
 """All that `Core.commanded` obeys."""
+
+_BY_NAME: Final[Mapping[str, type[ServerCommand]]] = MappingProxyType(
+    {kind.__name__: kind for kind in (AddServer, RemoveServer, DrainServer, DisableServer, EnableServer, WeighServer)}
+)
+
+
+def command_as_dict(command: ServerCommand) -> dict[str, Any]:
+    """Plain values, to send to another process: `command_from_dict` reads them."""
+    return {"command": type(command).__name__, **asdict(command)}
+
+
+def command_from_dict(values: Mapping[str, Any]) -> ServerCommand:
+    """The command that `command_as_dict` wrote."""
+    arguments = dict(values)
+    return _BY_NAME[arguments.pop("command")](**arguments)

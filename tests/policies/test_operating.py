@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from proxycore.config import Server
 from proxycore.policies.operating import NOTHING, Orders, kept, obey, standing
+from proxycore.policies.operating import commands as commands_of
 from proxycore.words.commands import (
     AddServer,
     CommandRefused,
@@ -19,6 +21,8 @@ from proxycore.words.commands import (
     RemoveServer,
     ServerCommand,
     WeighServer,
+    command_as_dict,
+    command_from_dict,
 )
 
 CONFIGURED = (Server(name="a", url="http://10.0.0.1:80", weight=3), Server(name="b", url="http://10.0.0.2:80"))
@@ -105,6 +109,10 @@ def test_whatever_is_ordered_names_stay_unique_and_others_are_left_alone(given: 
             n: s for n, s in after.items() if n != command.server
         }
         assert (command.server in now) is not isinstance(command, RemoveServer)
+    again = NOTHING
+    for command in commands_of("api", orders, CONFIGURED):
+        again = obey(again, CONFIGURED, command_from_dict(json.loads(json.dumps(command_as_dict(command)))))
+    assert standing(CONFIGURED, again) == standing(CONFIGURED, orders)
 
 
 def test_orders_survive_a_reload_while_their_server_does() -> None:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -105,14 +105,20 @@ class Origin:
 class Program:
     """`proxycore serve`, or another script, until the block ends. What it says on standard error can be waited for."""
 
-    def __init__(self, *arguments: str, script: Sequence[str] = ("-m", "proxycore", "serve")) -> None:
+    def __init__(
+        self,
+        *arguments: str,
+        script: Sequence[str] = ("-m", "proxycore", "serve"),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self._command = [sys.executable, *script, *arguments]
+        self._environment = {**ENVIRONMENT, **(environment or {})}
         self._said = ""
         self._news = threading.Condition()
 
     def __enter__(self) -> Program:
         self.process = subprocess.Popen(
-            self._command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            self._command, env=self._environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         self._listener = threading.Thread(target=self._listen)
         self._listener.start()

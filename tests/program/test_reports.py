@@ -29,7 +29,7 @@ def test_the_caches_of_all_workers_are_shown_as_one() -> None:
             if journey.outbound is not None:
                 journey.returns(200, {"Cache-Control": "max-age=60"}, b"one")
     board = Board(version="1", binding="asyncio", started=0.0)
-    board.take([report(proxy.core, Statistics()) for proxy in workers], 1.0)
+    board.take([report(proxy.core, Statistics(), {"began": 0.0}) for proxy in workers], 1.0)
     (cache,) = board.status()["caches"]
     assert cache["name"] == "main"
     assert (cache["size"], cache["objects"], cache["stored"]) == (2 << 20, 2, 2)
@@ -63,7 +63,7 @@ def test_limits_rules_and_turns_of_all_workers_are_added_up() -> None:
             proxy.get("http://a/?q=<script>alert(1)</script>").is_refused(403)
         statistics = Statistics()
         statistics.take([ServerChanged(1.0, "api", "one", "ejected", "a refused connect")] * requests)
-        reports.append(report(proxy.core, statistics))
+        reports.append(report(proxy.core, statistics, {"began": 0.0}))
     board = Board(version="1", binding="asyncio", started=0.0)
     board.take(reports, 1.0)
     status = board.status()

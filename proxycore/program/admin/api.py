@@ -7,13 +7,12 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol, get_args
 
-from proxycore.config import ConfigError
 from proxycore.config.upstreams import WEIGHT_MAX
 from proxycore.policies.addresses import parse_address
 from proxycore.policies.trace import Step
 from proxycore.program.admin.events import Events
 from proxycore.program.admin.operations import Call, Operation, Operations, Problem, Schema
-from proxycore.program.admin.reports import Board
+from proxycore.program.admin.reports import Board, Report
 from proxycore.program.replacing import replacing
 from proxycore.words.commands import (
     AddServer,
@@ -131,8 +130,11 @@ class Source(Protocol):
     board: Board
     events: Events
 
+    def reports(self) -> list[Report]:
+        """What each process knows, as `Board` adds it up."""
+
     def command(self, command: Command) -> None:
-        """Obey in every process. Raises CommandRefused."""
+        """Obey in every process. Raises CommandRefused, or Problem where only some could."""
 
     def set_log_level(self, level: str) -> None: ...
 
@@ -143,11 +145,11 @@ class Source(Protocol):
     def configuration(self) -> str:
         """The text of the configuration in force."""
 
-    def check(self, text: str) -> None:
-        """Raises ConfigError where `text` couldn't be served."""
+    def check(self, text: str) -> list[str]:
+        """What is wrong with a configuration."""
 
     def configure(self, text: str) -> None:
-        """Serve `text` from now on, in every process. Raises ConfigError, with nothing changed."""
+        """Serve `text` from now on, in every process. Raises Problem, with nothing changed."""
 
     def explain(self, asked: Asked) -> dict[str, Any]:
         """What would become of a request, and why: `Explanation.as_dict`. Raises ValueError."""
@@ -176,6 +178,7 @@ def operations(source: Source, openapi: Callable[[], Any]) -> Operations:
             Operation(
                 "GET", "/api/v1/changes", "The last changes of servers, and why.", api.part("changes"), gives=_LIST
             ),
+            Operation("GET", "/api/v1/reports", "What each process knows, not added up.", api.reports, gives=_LIST),
             Operation("GET", "/api/v1/upstreams/{upstream}", "One upstream.", api.upstream, gives=_ANY),
             Operation("GET", server, "One server.", api.server, gives=_ANY),
             Operation("POST", "/api/v1/upstreams/{upstream}/servers", "Add a server.", api.add, _SERVER),
@@ -210,6 +213,7 @@ def operations(source: Source, openapi: Callable[[], Any]) -> Operations:
                 "Explain one of the last exchanges that failed, as far as it is remembered.",
                 api.explain_failure,
                 gives=_EXPLANATION,
+                asks_workers=True,
             ),
         ]
     )
@@ -229,6 +233,9 @@ class _Api:
 
     def part(self, key: str) -> Callable[[Call], Any]:
         return lambda call: self._source.board.status()[key]
+
+    def reports(self, call: Call) -> Any:
+        return self._source.reports()
 
     def upstream(self, call: Call) -> Any:
         return _named(self._source.board.status()["upstreams"], call.names["upstream"], "upstream")
@@ -255,19 +262,13 @@ class _Api:
         return {"toml": self._source.configuration()}
 
     def check(self, call: Call) -> Any:
-        try:
-            self._source.check(call.content["toml"])
-        except ConfigError as error:
-            return {"problems": [str(problem) for problem in error.problems]}
-        return {"problems": []}
+        return {"problems": self._source.check(call.content["toml"])}
 
     def configure(self, call: Call) -> None:
         text = call.content["toml"]
         try:
             with replacing(self._source.file, text) if call.content.get("persist") else nullcontext():
                 self._source.configure(text)
-        except ConfigError as error:
-            raise Problem(422, str(error)) from None
         except OSError as error:
             raise Problem(
                 409, f"{self._source.file} can't be written: {(error.strerror or str(error)).lower()}"

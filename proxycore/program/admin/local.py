@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import replace
 from typing import Any
 
 from proxycore import __version__
-from proxycore.config import BasicAuth, Config, Limits, Respond, Route
+from proxycore.config import BasicAuth, Config, ConfigError, Limits, Respond, Route
 from proxycore.config.listeners import dashboard_listener
 from proxycore.config.materials import Materials
 from proxycore.config.process import Admin
@@ -17,7 +18,7 @@ from proxycore.program.admin.api import Asked
 from proxycore.program.admin.events import Events
 from proxycore.program.admin.operations import Problem
 from proxycore.program.admin.pages import CONTENT_MAX, Pages
-from proxycore.program.admin.reports import Board, report
+from proxycore.program.admin.reports import Board, Report, report
 from proxycore.program.files import Disk, Edited, Loaded, Source
 from proxycore.program.listening import ListenError
 from proxycore.program.program_log import set_level
@@ -34,7 +35,7 @@ def beside(service: Service, statistics: Statistics, materials: Materials) -> di
     local = Local(service, statistics)
     service.call_each_second(local.look)
     hosts = () if admin.bind.startswith("unix:") else admin.hosts
-    context = materials.dashboard_tls
+    context = None if admin.tls is None else materials.dashboard_tls
     return {
         "config": admin_config(admin),
         "materials": replace(materials, listener_tls={} if context is None else {"admin": context}),
@@ -62,14 +63,18 @@ class Local:
         self.events = Events(self.board)
         self._service = service
         self._statistics = statistics
+        self._process = {"pid": os.getpid(), "began": time.time()}
         self.look()
 
     def look(self) -> None:
         """Take this second's report."""
-        self.board.take([report(self._service.core, self._statistics)], time.time())
+        self.board.take(self.reports(), time.time())
         self.events.tell()
         if self._service.dashboard is not None:
             self._service.dashboard.nudge()
+
+    def reports(self) -> list[Report]:
+        return [report(self._service.core, self._statistics, self._process)]
 
     def command(self, command: Command) -> None:
         self._service.command(command)
@@ -84,14 +89,20 @@ class Local:
     def configuration(self) -> str:
         return self._written().text
 
-    def check(self, text: str) -> None:
-        self._load(text)
+    def check(self, text: str) -> list[str]:
+        try:
+            self._load(text)
+        except ConfigError as error:
+            return [str(problem) for problem in error.problems]
+        return []
 
     def configure(self, text: str) -> None:
         file = self._written().file
-        loaded = self._load(text)
         try:
+            loaded = self._load(text)
             self._service.reload(loaded.config, loaded.materials)
+        except ConfigError as error:
+            raise Problem(422, str(error)) from None
         except ListenError as error:
             raise Problem(409, str(error)) from None
         self._service.written = Written(file, text)

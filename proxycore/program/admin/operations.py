@@ -42,6 +42,8 @@ class Operation:
     content: Schema | None = None
     gives: Schema = field(default_factory=dict)
     media_type: str = "application/json"
+    asks_workers: bool = False
+    """What can't be answered from reports; actions can't either."""
 
     @property
     def is_action(self) -> bool:

@@ -9,7 +9,7 @@ from importlib.resources import files
 from typing import Any
 
 from proxycore.composition.exchange import Exchange
-from proxycore.composition.filters import Filter, NeedBody, Reject, Respond, Verdict
+from proxycore.composition.filters import Ask, Filter, NeedBody, Reject, Respond, Verdict
 from proxycore.policies.hosts import host_of
 from proxycore.program.admin.api import ACTION_HEADER, Source, operations
 from proxycore.program.admin.metrics import MISSING, exposition
@@ -33,6 +33,11 @@ _GUARDS: list[Field] = [
     (b"cache-control", b"no-store"),
 ]
 
+PERFORM = "proxycore.admin.perform"
+"""The name under which `perform` is asked for."""
+
+NOBODY = Problem(503, "no worker runs at this moment; ask again")
+
 _log = logging.getLogger("proxycore.admin")
 
 
@@ -40,12 +45,16 @@ class Pages(Filter):
     """Answers for `source`. `hosts` are the values of Host that are answered, without port; empty: every one.
 
     A site that had its own name resolved to our address (DNS rebinding) is refused by `hosts`; a form or
-    a link of another site by the header that actions need.
+    a link of another site by the header that actions need. Where actions wait for others, they `wait_in_threads`: then
+    the embedder runs `perform` under its name.
     """
 
-    def __init__(self, source: Source, *, version: str, hosts: Collection[str] = ()) -> None:
+    def __init__(
+        self, source: Source, *, version: str, hosts: Collection[str] = (), wait_in_threads: bool = False
+    ) -> None:
         self._source = source
         self._hosts = {host_of(host.encode()) for host in hosts}
+        self._wait_in_threads = wait_in_threads
         self._operations: Operations = operations(source, lambda: openapi(self._operations, version, ACTION_HEADER))
         folder = files("proxycore.program.admin") / "page"
         self._page = {
@@ -70,6 +79,8 @@ class Pages(Filter):
             if request.method not in (b"GET", b"HEAD"):
                 return _refusal(NotAllowed(["GET"]))
             return page if page is not None else own(exchange)  # type: ignore[misc]  # one of the two is there
+        if not self._source.board.has_reports:
+            return _refusal(NOBODY)
         try:
             operation, names = self._operations.find(request.method.decode("latin-1"), path.decode("latin-1"))
             return self._operate(exchange, operation, names)
@@ -90,6 +101,8 @@ class Pages(Filter):
 
     def _metrics(self, exchange: Exchange) -> Verdict:
         board = self._source.board
+        if not board.has_reports:
+            return _refusal(NOBODY)
         try:
             text, media_type = exposition(board.tallies, board.status())
         except ImportError:
@@ -97,6 +110,8 @@ class Pages(Filter):
         return _response(200, media_type, text)
 
     def _feed(self, exchange: Exchange) -> Verdict:
+        if not self._source.board.has_reports:
+            return _refusal(NOBODY)
         response = _response(200, b"text/event-stream", b"")
         return Respond(response.head, self._source.events.open())
 
@@ -126,11 +141,15 @@ class Pages(Filter):
         return self._done(exchange, operation, Call(names, value))
 
     def _done(self, exchange: Exchange, operation: Operation, call: Call) -> Verdict:
-        try:
-            result = operation.handle(call)
-        except Problem as problem:
-            self._tell(exchange, operation, problem.detail)
-            return _refusal(problem)
+        if self._wait_in_threads and (operation.is_action or operation.asks_workers):
+            arguments = {"operation": operation, "call": call}
+            return Ask(PERFORM, arguments, lambda exchange, result: self._answer(exchange, operation, result))
+        return self._answer(exchange, operation, perform(operation, call))
+
+    def _answer(self, exchange: Exchange, operation: Operation, result: Any) -> Verdict:
+        if isinstance(result, Problem):
+            self._tell(exchange, operation, result.detail)
+            return _refusal(result)
         self._tell(exchange, operation, "done")
         if not operation.gives:
             return _response(204, b"", b"")
@@ -142,6 +161,14 @@ class Pages(Filter):
             who = exchange.user or exchange.client.ip
             target = exchange.request.target.decode("latin-1")
             _log.info("%s: %s %s: %s", who, operation.method, target, end)
+
+
+def perform(operation: Operation, call: Call) -> Any:
+    """What an operation gives, or the Problem why it doesn't."""
+    try:
+        return operation.handle(call)
+    except Problem as problem:
+        return problem
 
 
 def _response(status: int, media_type: bytes, body: bytes) -> Respond:

@@ -27,6 +27,7 @@ from proxycore.policies.statistics import (
     percentile,
     summed,
 )
+from proxycore.words.commands import command_as_dict
 
 SHARES = (0.5, 0.95, 0.99)
 """The percentiles that are shown."""
@@ -45,9 +46,11 @@ Report = Mapping[str, Any]
 Status = dict[str, Any]
 
 
-def report(core: Core, statistics: Statistics) -> Report:
-    """What one process knows at this moment."""
+def report(core: Core, statistics: Statistics, process: Mapping[str, float]) -> Report:
+    """What one process knows at this moment. `process` tells it apart from all others, and when it `began`."""
     return {
+        "process": process,
+        "orders": [command_as_dict(command) for command in core.orders()],
         "tallies": dumped(statistics.tallies),
         "failures": [{**asdict(f), **f.where._asdict(), "where": None} for f in statistics.failures],
         "changes": [asdict(change) for change in statistics.changes],
@@ -76,15 +79,17 @@ class Board:
         self._minutes: deque[dict[Where, tuple[list[int], list[int]]]] = deque(maxlen=MINUTES)
         self._minute = -1
         self._reports: Sequence[Report] = ()
+        self._counted: Sequence[Report] = ()
         self.tallies: dict[Where, Tally] = {}
         self.turns: Counter[Turn] = Counter()
 
-    def take(self, reports: Sequence[Report], wall: float) -> None:
-        """The processes' reports of this second."""
+    def take(self, reports: Sequence[Report], wall: float, ended: Report | None = None) -> None:
+        """The processes' reports of this second, and what those had counted that have ended since we began."""
         self._reports = reports
-        self.tallies = merged(loaded(report["tallies"]) for report in reports)
+        self._counted = reports if ended is None else (*reports, ended)
+        self.tallies = merged(loaded(report["tallies"]) for report in self._counted)
         self.turns = Counter()
-        for report in reports:
+        for report in self._counted:
             self.turns.update({Turn(*turn): count for *turn, count in report["turns"]})
         views = [report["overview"] for report in reports]
         self._seconds.append(
@@ -120,7 +125,7 @@ class Board:
             "draining": any(view["is_draining"] for view in views),
             "exchanges": exchanges,
             "connections": connections,
-            "dropped": sum(report["dropped"] for report in self._reports),
+            "dropped": sum(report["dropped"] for report in self._counted),
             "totals": {
                 "requests": now.count,
                 "failed": now.failed,
@@ -198,7 +203,7 @@ class Board:
         return [{"cause": cause, "detail": detail, "count": count} for (cause, detail), count in ordered]
 
     def _latest(self, key: str, most: int) -> list[dict[str, Any]]:
-        entries = [entry for report in self._reports for entry in report[key]]
+        entries = [entry for report in self._counted for entry in report[key]]
         return sorted(entries, key=lambda entry: -float(entry["wall"]))[:most]
 
 
@@ -234,8 +239,13 @@ def _alike(lists: Sequence[Sequence[Mapping[str, Any]]], key: str = "name") -> l
 
 
 def _added(lists: Sequence[Sequence[Mapping[str, Any]]], *figures: str, key: str = "name") -> list[dict[str, Any]]:
-    """Entries of the same `key` as one: the figures are added, all else is the first's."""
+    """Entries of the same `key` as one: the figures are added, all else is that of one of them."""
     return [
-        {**alike[0], **{figure: sum(entry[figure] for entry in alike) for figure in figures}}
+        {**_telling(alike), **{figure: sum(entry[figure] for entry in alike) for figure in figures}}
         for alike in _alike(lists, key)
     ]
+
+
+def _telling(alike: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The first, or the first that tells of a server that isn't up: one process that can't use it is enough."""
+    return next((entry for entry in alike if entry.get("state", "up") != "up"), alike[0])

@@ -19,7 +19,6 @@ from proxycore.program.reloading import FromDisk
 from proxycore.program.running import Process
 from proxycore.program.service import Service
 from proxycore.program.supervisor import Supervisor, worker_count
-from proxycore.sockets.naming import address_of
 
 EXAMPLES = """\
 examples:
@@ -90,12 +89,10 @@ def serve(source: Source, loaded: Loaded, binding: str) -> int:
 def supervise(source: Source, disk: Disk, config: Config, binding: str, count: int) -> int:
     """Serve in several processes until the end."""
 
-    def started(sockets: ListeningSockets) -> None:
+    def started(sockets: ListeningSockets, of_dashboard: ListeningSockets) -> None:
         runtime = f"{runtimes.describe(binding)} in {count} workers"
-        addresses = {
-            name: [address_of(sock.getsockname()) for sock in group] for name, group in sockets.by_listener.items()
-        }
-        print(banner(source.name, config, addresses, runtime), file=sys.stderr)
+        dashboard = next((address for group in of_dashboard.addresses.values() for address in group), None)
+        print(banner(source.name, config, sockets.addresses, runtime, dashboard), file=sys.stderr)
 
     return Supervisor(source, disk, config, binding, count, started).run()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -19,13 +20,15 @@ from proxycore.program.reloading import Reloading
 from proxycore.program.running import Process
 from proxycore.program.service import Service
 from proxycore.program.sharing import REFUSED, STANDS, Assignment, receive
+from proxycore.words.commands import CommandRefused, command_from_dict
 
 
 def add_parser(commands: Any) -> None:
     """Describe the command to argparse."""
     parser: argparse.ArgumentParser = commands.add_parser("work")
     parser.add_argument("--control", type=int, required=True, help="the descriptor of the supervisor's socket")
-    parser.add_argument("--number", type=int, required=True, help="which of the workers this is")
+    parser.add_argument("--name", required=True, help="which of the processes this is")
+    parser.add_argument("--questions", type=int, help="for the dashboard: the descriptor on which it asks")
     parser.add_argument("--binding", choices=runtimes.BINDINGS, required=True)
     parser.set_defaults(run=run)
 
@@ -37,18 +40,25 @@ def run(arguments: argparse.Namespace) -> int:
     if assignment is None:
         return exits.OK
     loaded = assignment.load()
-    with logging_to_stderr(loaded.config.logging.level, f"worker {arguments.number}: "):
-        return work(loaded, assignment.source.name, supervisor, arguments.binding)
+    with logging_to_stderr(loaded.config.logging.level, f"{arguments.name}: "):
+        if arguments.questions is None:
+            return work(loaded, assignment, supervisor, arguments.binding)
+        return show(loaded, assignment, supervisor, arguments.binding, socket.socket(fileno=arguments.questions))
 
 
-def work(loaded: Loaded, source: str, supervisor: FromSupervisor, binding: str) -> int:
+def work(loaded: Loaded, assignment: Assignment, supervisor: FromSupervisor, binding: str) -> int:
     """Serve in this process until the end."""
 
     def started(service: Service) -> None:
         become(loaded.config.user)
+        for order in assignment.orders:
+            with contextlib.suppress(CommandRefused):  # the configuration has changed since it was given
+                service.command(command_from_dict(order))
         supervisor.listen()
 
-    access_log = AccessLog(loaded.config.logging, source=source, shared=True)
+    # Who does what on the dashboard is told by its own process.
+    logging.getLogger("proxycore.admin").setLevel(logging.WARNING)
+    access_log = AccessLog(loaded.config.logging, source=assignment.source.name, shared=True)
     try:
         # The supervisor may send SIGTERM and, to the whole group, so may others: only its SIGINT cuts.
         process = Process(loaded, access_log, supervisor, started, cut_by=(signal.SIGINT,))
@@ -56,6 +66,17 @@ def work(loaded: Loaded, source: str, supervisor: FromSupervisor, binding: str) 
         return process.exit_code
     finally:
         access_log.close()
+
+
+def show(
+    loaded: Loaded, assignment: Assignment, supervisor: FromSupervisor, binding: str, questions: socket.socket
+) -> int:
+    """Serve the dashboard of all workers in this process until the end."""
+    from proxycore.program.admin.apart import Apart, Questions
+
+    process = Apart(loaded, assignment, supervisor, Questions(questions), lambda service: supervisor.listen(), binding)
+    runtimes.serve_on(binding, process)
+    return process.exit_code
 
 
 class FromSupervisor(Reloading):
