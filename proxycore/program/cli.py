@@ -22,8 +22,10 @@ from proxycore.program.commands import (
     serve,
     work,
 )
-from proxycore.program.exits import NotStarted
+from proxycore.program.commands.check import print_problems
+from proxycore.program.exits import Misused, NotStarted
 from proxycore.program.listening import ListenError
+from proxycore.program.terminal import Paper
 
 EXAMPLES = """\
 examples:
@@ -42,11 +44,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code: int = parsed.run(parsed)
         return code
     except ConfigError as error:
-        print(error, file=sys.stderr)
+        print_problems(error.problems, Paper(sys.stderr), "red")
         return exits.BAD_CONFIGURATION
-    except (NotStarted, ListenError) as error:
-        print(f"proxycore: {error}", file=sys.stderr)
-        return exits.NOT_STARTED
+    except (NotStarted, ListenError, Misused) as error:
+        paper = Paper(sys.stderr)
+        paper.print(f"{paper.paint('proxycore:', 'red')} {error}")
+        return exits.USAGE if isinstance(error, Misused) else exits.NOT_STARTED
     except KeyboardInterrupt:
         return exits.INTERRUPTED + signal.SIGINT
 

@@ -25,5 +25,9 @@ exit codes:
 """
 
 
+class Misused(Exception):
+    """What was typed makes no sense; the message is for the person who typed it."""
+
+
 class NotStarted(Exception):
     """The program can't do what it was asked for; the message is for the person who asked."""

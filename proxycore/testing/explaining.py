@@ -33,11 +33,15 @@ class Explanation:
     @property
     def text(self) -> str:
         """Lines for a person."""
-        lines = [self.request, *(f"  {step}" for step in self.steps)]
+        return "\n".join([self.request, *(f"  {step}" for step in self.steps), *self.outcome_lines]) + "\n"
+
+    @property
+    def outcome_lines(self) -> list[str]:
+        """What became of it, and what the server was sent or the client got."""
         journey = self.journey
         if journey is None:
-            return "\n".join([*lines, "it reaches nobody"]) + "\n"
-        lines.append(f"it {journey.result}")
+            return ["it reaches nobody"]
+        lines = [f"it {journey.result}"]
         if journey.outbound is not None and not journey.status:
             outbound = journey.outbound
             lines += [f"  {outbound.method.decode()} {outbound.target.decode('latin-1')}"]
@@ -45,7 +49,7 @@ class Explanation:
             lines += [f"  {name.decode()}: {value.decode('latin-1')}" for name, value in outbound.headers]
         else:
             lines += [f"  {name}: {value}" for name, value in journey.headers]
-        return "\n".join(lines) + "\n"
+        return lines
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import select
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
 from tests.program.programs import call
+
+COMMANDS = ["init", "serve", "check", "explain", "cert", "replay", "hash-password", "schema", "completion"]
 
 
 def test_init_writes_a_file_that_check_accepts(tmp_path: Path) -> None:
@@ -78,6 +84,65 @@ def test_bash_completes(words: str, expected: list[str]) -> None:
     )
     result = subprocess.run([bash, "-c", script], capture_output=True, text=True, check=True, timeout=30)
     assert sorted(result.stdout.split()) == expected
+
+
+def test_fish_completes(tmp_path: Path) -> None:
+    fish = shutil.which("fish")
+    if fish is None:
+        pytest.skip("there is no fish")
+    script = tmp_path / "proxycore.fish"
+    script.write_text(call("completion", "fish").output)
+
+    def completed(words: str) -> list[str]:
+        command = [fish, "--no-config", "-c", f"source {script}; complete -C '{words}'"]
+        said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout
+        return sorted(line.partition("\t")[0] for line in said.splitlines())
+
+    assert completed("proxycore c") == ["cert", "check", "completion"]
+    assert completed("proxycore serve --b") == ["--binding"]
+    assert completed("proxycore serve --binding t") == ["trio"]
+    assert completed("proxycore completion ") == ["bash", "fish", "zsh"]
+
+
+def test_zsh_completes(tmp_path: Path) -> None:
+    zsh = shutil.which("zsh")
+    if zsh is None:
+        pytest.skip("there is no zsh")
+    (tmp_path / "_proxycore").write_text(call("completion", "zsh").output)
+    begin = (
+        f"fpath=({tmp_path} $fpath); autoload -U compinit; compinit -u -D; "
+        "proxycore() { echo \"<$*>\" }; echo rea''dy\n"
+    )
+    leader, follower = pty.openpty()
+    shell = subprocess.Popen([zsh, "-f", "-i"], stdin=follower, stdout=follower, stderr=follower, close_fds=True)
+    try:
+        said = ""
+        # As a person types: what comes in a rush is taken for something pasted, and isn't completed.
+        for typed, mark in (
+            (begin, "ready\r\n"),
+            ("proxycore serve --b\t", "--binding"),
+            ("t\t", "trio"),
+            ("\n", "<serve --binding trio>"),
+        ):
+            os.write(leader, typed.encode())
+            end = time.monotonic() + 10
+            while mark not in said and time.monotonic() < end and select.select([leader], [], [], 10)[0]:
+                said += os.read(leader, 1 << 16).decode()
+            assert mark in said, said
+    finally:
+        shell.kill()
+        shell.wait()
+        os.close(leader)
+        os.close(follower)
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_every_command_tells_how_it_is_used(command: str) -> None:
+    said = call(*filter(None, [command]), "--help")
+    assert said.code == 0
+    assert f"examples:\n  proxycore {command}".rstrip() in said.output
+    if not command:
+        assert all(f"\n  {code} " in said.output for code in (0, 1, 2, 3, 4, 5, 130, 143))
 
 
 @pytest.mark.parametrize("shell", ["zsh", "fish"])

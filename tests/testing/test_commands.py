@@ -60,7 +60,7 @@ def test_explain_with_headers_as_json(file: str, capsys: pytest.CaptureFixture[s
     ],
 )
 def test_explain_says_what_it_cannot_do(file: str, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["explain", file, *arguments]) == exits.NOT_STARTED
+    assert main(["explain", file, *arguments]) == exits.USAGE
     assert capsys.readouterr().err.startswith("proxycore: ")
 
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 import argparse
 import os
 import stat
+import sys
+from collections.abc import Sequence
 from typing import Any
 
+from proxycore.composition.overview import shown_action, shown_match
 from proxycore.config import Problem
 from proxycore.config.lint import lint, secrets
 from proxycore.config.problems import dotted
 from proxycore.program import exits
 from proxycore.program.files import Disk, Loaded, Source
+from proxycore.program.terminal import Cell, Colour, Paper
 
 EXAMPLES = """\
 examples:
@@ -46,11 +50,24 @@ def run(arguments: argparse.Namespace) -> int:
     config = loaded.config
     counts = [(len(config.listeners), "listener"), (len(config.routes), "route"), (len(config.upstreams), "upstream")]
     summary = ", ".join(f"{count} {noun}{'' if count == 1 else 's'}" for count, noun in counts)
-    print(f"{arguments.file}: good: {summary}")
+    paper = Paper(sys.stdout)
+    paper.print(f"{arguments.file}: {paper.paint('good', 'green')}: {summary}")
+    if paper.has_columns:
+        rows: list[list[Cell]] = [
+            [(route.name, "bold"), (shown_action(route), "cyan"), (shown_match(route), None)] for route in config.routes
+        ]
+        paper.table(rows)
     advice = _advice(loaded, arguments.file) if arguments.lint else []
-    for problem in advice:
-        print(problem)
+    print_problems(advice, paper, "yellow")
     return exits.ADVISED if advice else exits.OK
+
+
+def print_problems(problems: Sequence[Problem], paper: Paper, colour: Colour) -> None:
+    """Print problems, one a line: where each is stands out."""
+    for problem in problems:
+        text = str(problem)
+        where, mark, what = text.partition(f"{problem.place}: ") if problem.place else ("", "", text)
+        paper.print(f"{where}{paper.paint(mark, colour)}{what}")
 
 
 def _advice(loaded: Loaded, file: str) -> list[Problem]:

@@ -36,7 +36,10 @@ complete -o default -F _proxycore proxycore
 _ZSH = """\
 #compdef proxycore
 autoload -U +X bashcompinit && bashcompinit
-{bash}"""
+{bash}
+# From fpath, zsh runs this file when it is asked for the first time: that must be answered too.
+(( ${{+compstate}} )) && _bash_complete -o default -F _proxycore
+"""
 
 
 def add_parser(commands: Any) -> None:
@@ -99,8 +102,13 @@ def _fish(commands: dict[str, argparse.ArgumentParser]) -> Iterator[str]:
             names = " ".join(f"-{'l' if o.startswith('--') else 's'} {o.lstrip('-')}" for o in action.option_strings)
             takes = " -r" if action.nargs != 0 else ""
             values = f" -f -a {_quoted(' '.join(map(str, action.choices)))}" if action.choices else ""
-            yield f"complete -c proxycore {seen} {names}{takes}{values} -d {_quoted(action.help or '')}"
+            yield f"complete -c proxycore {seen} {names}{takes}{values} -d {_quoted(_help(action))}"
+
+
+def _help(action: argparse.Action) -> str:
+    """As `--help` has it."""
+    return (action.help or "") % {"default": action.default}
 
 
 def _quoted(text: str) -> str:
-    return "'" + text.replace("%%", "%").replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import Any
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from proxycore.program import exits
-from proxycore.program.exits import NotStarted
+from proxycore.program.exits import Misused
 from proxycore.program.files import Disk, Source
+from proxycore.program.terminal import Cell, Colour, Paper
+
+if TYPE_CHECKING:
+    from proxycore.testing.explaining import Explanation
 
 EXAMPLES = """\
 examples:
@@ -66,20 +72,47 @@ def run(arguments: argparse.Namespace) -> int:
             listener=arguments.listener,
         )
     except (NoListener, ValueError) as error:
-        raise NotStarted(str(error)) from None
+        raise Misused(str(error)) from None
+    paper = Paper(sys.stdout)
     if arguments.json:
         print(json.dumps(explanation.as_dict(), indent=2))
+    elif paper.has_columns:
+        print_table(explanation, paper)
     else:
         print(explanation.text, end="")
     return exits.OK
 
 
+def print_table(explanation: Explanation, paper: Paper) -> None:
+    """The same as `Explanation.text`, in columns."""
+    paper.print(explanation.request, "bold")
+    rows: list[list[Cell]] = []
+    before = ""
+    for step in explanation.steps:
+        stage, before = "" if step.stage == before else step.stage, step.stage
+        what = f"{step.name} ({step.reason})" if step.name and step.reason else step.name or step.reason
+        rows.append([(stage, "cyan"), (step.verdict, _COLOURS.get(step.verdict)), (what, None)])
+    paper.table(rows)
+    result, *fields = explanation.outcome_lines
+    paper.print(result, "bold")
+    for field in fields:
+        paper.print(field)
+
+
+_BY_COLOUR: Mapping[Colour, tuple[str, ...]] = {
+    "green": ("matched", "chosen", "let in", "let pass", "hit", "took"),
+    "red": ("refused", "none matched", "found none", "failed"),
+    "dim": ("passed over", "candidate", "not asked"),
+}
+_COLOURS = {verdict: colour for colour, verdicts in _BY_COLOUR.items() for verdict in verdicts}
+
+
 def headers_of(lines: list[str]) -> dict[str, list[str]]:
-    """Fields as curl takes them: `Name: value`. Raises NotStarted."""
+    """Fields as curl takes them: `Name: value`. Raises Misused."""
     headers: dict[str, list[str]] = {}
     for line in lines:
         name, colon, value = line.partition(":")
         if not colon or not name:
-            raise NotStarted(f'-H {line!r}: a header is given as "Name: value"')
+            raise Misused(f'-H {line!r}: a header is given as "Name: value"')
         headers.setdefault(name, []).append(value.strip())
     return headers

@@ -10,7 +10,7 @@ from typing import Any
 
 from proxycore.policies.auth.passwords import MISSING, api_key_hash
 from proxycore.program import exits
-from proxycore.program.exits import NotStarted
+from proxycore.program.exits import Misused, NotStarted
 
 EXAMPLES = """\
 examples:
@@ -39,7 +39,7 @@ def add_parser(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Do it, and return the exit code."""
     if arguments.name is not None and (":" in arguments.name or not arguments.name.strip()):
-        raise NotStarted("a name is not empty and holds no colon")
+        raise Misused("a name is not empty and holds no colon")
     if arguments.api_key:
         key = secrets.token_urlsafe(32)
         print(f"the key, which is not shown again: {key}", file=sys.stderr)
