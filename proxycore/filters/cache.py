@@ -109,29 +109,30 @@ class CacheFilter(Filter):
     def on_route(self, exchange: Exchange) -> Verdict | None:
         request = exchange.request
         asks_nothing = _TELLING.isdisjoint([name for name, _ in request.headers.fields])
-        lookup = self._begin(exchange, request, NO_DIRECTIVES if asks_nothing else request_directives(request.headers))
-        if lookup.key is None:
-            self._lookups[exchange.id] = lookup
+        asked = NO_DIRECTIVES if asks_nothing else request_directives(request.headers)
+        why = self._bypassed(exchange, request, asked)
+        key = self._key(exchange) if why is None else None
+        if key is None:
+            lookup = self._lookups[exchange.id] = Lookup(None, asked, why or "request", exchange.now)
             self._tell(exchange, "not asked", None, None, lookup.why)
             return None
         if asks_nothing:
-            stored = self._store.find(lookup.key, self._selecting(request))
+            stored = self._store.find(key, self._selecting(request))
             if stored is not None and stored.is_fresh(exchange.now):
-                self._tell(exchange, "hit", lookup.key, stored)
+                self._tell(exchange, "hit", key, stored)
                 self._shared.results["hits"] += 1
                 return Respond(self._head_of(exchange, stored), stored.content)
-        self._lookups[exchange.id] = lookup
+        lookup = self._lookups[exchange.id] = Lookup(key, asked, "uri-miss", exchange.now)
         return self._look(exchange, lookup)
 
-    def _begin(self, exchange: Exchange, request: RequestHead, asked: Directives) -> Lookup:
-        """What the store may be asked for this request."""
+    def _bypassed(self, exchange: Exchange, request: RequestHead, asked: Directives) -> Forwarded | None:
+        """Why the store isn't asked for this request; None: it is, if its key isn't too long."""
         refusal = request_refusal(request, asked)
         if refusal is not None:
-            return Lookup(None, asked, "method" if refusal == "method" else "request", exchange.now)
+            return "method" if refusal == "method" else "request"
         if self._bypass is not None and self._bypass.answer(self._subject(exchange)) != NO:
-            return Lookup(None, asked, "bypass", exchange.now)
-        key = self._key(exchange)
-        return Lookup(key, asked, "uri-miss" if key is not None else "request", exchange.now)
+            return "bypass"
+        return None
 
     def _subject(self, exchange: Exchange) -> Subject:
         assert exchange.path is not None

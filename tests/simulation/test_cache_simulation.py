@@ -36,8 +36,8 @@ MUTANTS = (
     Mutant(
         "the path is not in the key",
         "policies.caching.keys",
-        "request.scheme, host, request.target)",
-        'request.scheme, host, b"/")',
+        "        key = self._beginning + request.target",
+        "        key = self._beginning",
         ("cache",),
     ),
     Mutant(

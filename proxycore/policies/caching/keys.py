@@ -95,22 +95,27 @@ def compile_key(names: Sequence[str], route: str) -> Callable[[Scope], bytes | N
 class _DefaultKey:
     """`compile_key` for the key that most routes have: the URL."""
 
-    __slots__ = ("_beginnings", "_route")
+    __slots__ = ("_beginning", "_of", "_route")
 
     def __init__(self, route: str) -> None:
         self._route = route.encode()
-        self._beginnings: dict[str | None, bytes] = {}
+        self._of: tuple[str | None, bytes, bytes, bytes | None] | None = None
+        self._beginning = b""
 
     def __call__(self, scope: Scope) -> bytes | None:
-        upstream, request = scope.upstream, scope.request
-        beginning = self._beginnings.get(upstream)
-        if beginning is None:
-            # As many as there are upstreams: no request can name one.
-            beginning = self._beginnings[upstream] = b"%b\n%b\n" % (self._route, (upstream or "").encode())
-        host = _read_host(scope)
-        # Nothing of a head holds a line feed.
-        key = b"%b%b\n%b\n%b" % (beginning, request.scheme, host, request.target)
+        request = scope.request
+        of = scope.upstream, request.scheme, request.authority, scope.client.host
+        if of != self._of:
+            # Most requests are for the same host as the one before.
+            self._beginning = self._begin(scope)
+            self._of = of
+        key = self._beginning + request.target
         return key if len(key) <= KEY_MAX else None
+
+    def _begin(self, scope: Scope) -> bytes:
+        # Nothing of a head holds a line feed.
+        upstream = (scope.upstream or "").encode()
+        return b"%b\n%b\n%b\n%b\n" % (self._route, upstream, scope.request.scheme, _read_host(scope))
 
 
 def shown_key(key: bytes) -> str:
