@@ -7,11 +7,20 @@ from typing import TYPE_CHECKING
 from proxycore.composition.filters import Filter, NeedBody, Reject
 from proxycore.composition.filters import Verdict as Decision
 from proxycore.config import Waf
-from proxycore.policies.waf.inspection import Inspector, Verdict, is_readable
+from proxycore.policies.waf.inspection import Inspector, Verdict, can_be_decoded, is_readable
+from proxycore.words.messages import Headers
 from proxycore.words.notices import AttackFound
 
 if TYPE_CHECKING:
     from proxycore.composition.exchange import Exchange
+
+
+_UNREADABLE = Reject(
+    415,
+    "Content in that coding isn't taken here.",
+    rule="waf.coding",
+    headers=Headers([(b"accept-encoding", b"gzip, deflate")]),  # RFC 9110 section 12.5.3
+)
 
 
 class RuleCounts:
@@ -42,6 +51,10 @@ class WafFilter(Filter):
         refusal = None if verdict is None else self._judge(exchange, verdict)
         if refusal is not None or not is_readable(request):
             return refusal
+        if self._blocks and not can_be_decoded(request):
+            if exchange.trace is not None:
+                exchange.trace.add("waf", "refused", "", "content in a coding that rules can't read")
+            return _UNREADABLE
         exchange.local(self)["score"] = 0 if verdict is None else verdict.score
         return NeedBody(min(self._window, exchange.plan.limits.buffer), self._read_content)
 

@@ -190,6 +190,27 @@ def test_compressed_content_is_read_as_well() -> None:
     assert post(packed, "application/x-www-form-urlencoded", content_encoding="gzip") is not None
 
 
+def test_deflate_without_its_head_is_read_as_well() -> None:
+    coder = zlib.compressobj(wbits=-15)
+    packed = coder.compress(b"c=1%27+or+%271%27%3D%271") + coder.flush()
+    assert post(packed, "application/x-www-form-urlencoded", content_encoding="deflate") is not None
+
+
+def test_no_more_is_unpacked_than_is_read_of_any_content() -> None:
+    coder = zlib.compressobj(wbits=31)
+    packed = coder.compress(b"x" * 70_000 + b"&c=1%27+or+%271%27%3D%271") + coder.flush()
+    assert len(packed) < 500
+    assert post(packed, "application/x-www-form-urlencoded", content_encoding="gzip") is None
+
+
+@pytest.mark.parametrize("coding", ["br", "zstd", "gzip, gzip"])
+def test_content_in_a_coding_that_rules_cannot_read_is_refused(coding: str) -> None:
+    fields = {"Content-Type": "application/json", "Content-Encoding": coding}
+    refused = Proxy(configuration(mode="block")).post("http://a/", headers=fields, body=b"{}")
+    refused.is_refused(415, rule="waf.coding").gets(accept_encoding="gzip, deflate")
+    Proxy(configuration(mode="detect")).post("http://a/", headers=fields, body=b"{}").goes_to("api")
+
+
 def test_a_files_own_content_is_not_read() -> None:
     part = (
         b'--x\r\nContent-Disposition: form-data; name="f"; filename="notes.txt"\r\n\r\n' + SQLI.encode() + b"\r\n--x--"

@@ -53,6 +53,7 @@ _UNREAD = frozenset(
 _JSON_STRING = re.compile(rb'"((?:[^"\\]|\\.)*+)"', re.DOTALL)
 _BOUNDARY = re.compile(rb"boundary=\"?([^\";,]{1,70})", re.IGNORECASE)
 _PARAMETER = re.compile(rb"\b(name|filename)\*?=\"?([^\";\r\n]{0,500})", re.IGNORECASE)
+_CODINGS = frozenset((b"gzip", b"x-gzip", b"deflate", b"identity"))
 _TEXTS = (b"text/", b"application/xml", b"application/graphql", b"application/javascript")
 
 
@@ -74,7 +75,7 @@ class Verdict(NamedTuple):
 class Inspector:
     """A route's `waf`, compiled."""
 
-    __slots__ = ("_agents", "_by_place", "_trusts_words", "threshold")
+    __slots__ = ("_agents", "_by_place", "_trusts_words", "_window", "threshold")
 
     def __init__(self, waf: Waf) -> None:
         excluded = frozenset(waf.exclude)
@@ -83,6 +84,7 @@ class Inspector:
         self._by_place = {place: tuple(rule for rule in rules if place in rule.places) for place in places}
         self._agents: dict[bytes, None] = {}
         self._trusts_words = waf.level == 1
+        self._window = waf.body
         self.threshold = waf.threshold
 
     def head(self, request: RequestHead) -> Verdict | None:
@@ -110,7 +112,7 @@ class Inspector:
         media_type = (request.headers.get(b"content-type") or b"").lower()
         coding = request.headers.get(b"content-encoding")
         if coding is not None:
-            content = _inflated(content, coding.lower(), len(content) * 10)
+            content = _inflated(content, coding.lower(), self._window)
         if media_type.startswith(b"application/x-www-form-urlencoded"):
             self._pairs("body", content.split(b"&", VALUES_MAX), findings)
         elif b"json" in media_type:
@@ -217,11 +219,19 @@ def _unescaped(text: bytes) -> str:
     return text.decode("utf-8", "replace")
 
 
+def can_be_decoded(request: RequestHead) -> bool:
+    """Whether content comes in a coding that is undone here, or in none."""
+    codings = request.headers.get_all(b"content-encoding")
+    return not codings or (len(codings) == 1 and codings[0].lower() in _CODINGS)
+
+
 def _inflated(content: bytes, coding: bytes, limit: int) -> bytes:
-    """The beginning of content that was coded, as far as that can be undone here."""
-    if coding not in (b"gzip", b"x-gzip", b"deflate"):
-        return content
-    try:
-        return zlib.decompressobj(wbits=47).decompress(content, max(limit, 1_024))
-    except zlib.error:
-        return content
+    """The beginning of content that was coded: no more than is read of any content, however much is packed in it."""
+    # Some send what they call deflate without the head that zlib puts before it (RFC 9110 section 8.4.1.2).
+    forms = {b"gzip": (31,), b"x-gzip": (31,), b"deflate": (15, -15)}.get(coding, ())
+    for form in forms:
+        try:
+            return zlib.decompressobj(wbits=form).decompress(content, limit)
+        except zlib.error:
+            continue
+    return content
