@@ -16,7 +16,7 @@ from harness.scenarios import SCENARIOS, Mode
 from peer.candidate import candidate
 from peer.every import PEERS
 from peer.peer import Run
-from peer.proxycore import configuration
+from peer.proxycore import NOT_WATCHED, WATCHED, configuration
 from proxycore.config import load_toml
 
 
@@ -30,9 +30,10 @@ def round_of(*, requests: int, cpu_seconds: float) -> Round:
     return Round(burst, cpu_seconds, proxy_core=1.0, load_core=0.5, foreign=0.0, rss_mib=10.0)
 
 
+@pytest.mark.parametrize("watch", [NOT_WATCHED, *WATCHED.values()])
 @pytest.mark.parametrize("codec", ["auto", "h11"])
-def test_our_own_configuration_is_one_that_we_accept(tmp_path: Path, codec: str) -> None:
-    config = load_toml(configuration(run_in(tmp_path), codec), source="proxycore.toml")
+def test_our_own_configuration_is_one_that_we_accept(tmp_path: Path, codec: str, watch: str) -> None:
+    config = load_toml(configuration(run_in(tmp_path), codec, watch), source="proxycore.toml")
     assert config.http1 == codec
     assert [listener.bind for listener in config.listeners] == [("127.0.0.1:8080",)]
     assert config.limits.connections_per_client >= SCENARIOS["idle"].connections

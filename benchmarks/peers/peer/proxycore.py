@@ -22,9 +22,7 @@ connections = 9_000
 connections_per_client = 9_000
 requests_per_connection = "off"
 
-[logging]
-access = "off"
-
+{watch}
 [[listeners]]
 name = "bench"
 bind = "127.0.0.1:{port}"
@@ -42,16 +40,29 @@ upstream = "origin"
 {use_cache}
 """
 
+NOT_WATCHED = """
+[logging]
+access = "off"
+"""
+
+WATCHED = {
+    "admin": NOT_WATCHED + '\n[admin]\nbind = "127.0.0.1:0"\n',
+    "json-log": '\n[logging]\naccess = "json"\naccess_file = "access.log"\n',
+    "trace": NOT_WATCHED + "trace_context = true\n",
+}
+"""What is told of traffic, by the name of the peer: each beside proxycore-asyncio is the cost of one."""
+
 TLS = """
 [listeners.tls]
 certificates = {{ certificate = "{certificate}", key = "{key}" }}
 """
 
 
-def configuration(run: Run, codec: str) -> str:
+def configuration(run: Run, codec: str, watch: str) -> str:
     cached = run.mode == "cache"
     return CONFIGURATION.format(
         codec=codec,
+        watch=watch,
         port=run.port,
         upstream_port=run.upstream_port,
         tls=TLS.format(certificate=run.certificate.certificate, key=run.certificate.key) if run.tls else "",
@@ -60,9 +71,9 @@ def configuration(run: Run, codec: str) -> str:
     )
 
 
-def serve(python: Path, binding: str, codec: str) -> Callable[[Run], list[str]]:
+def serve(python: Path, binding: str, codec: str, watch: str) -> Callable[[Run], list[str]]:
     def command(run: Run) -> list[str]:
-        path = run.write("proxycore.toml", configuration(run, codec))
+        path = run.write("proxycore.toml", configuration(run, codec, watch))
         return [str(python), "-m", "proxycore", "serve", path, "--binding", binding]
 
     return command
@@ -75,8 +86,9 @@ def peers_of(checkout: Path, suffix: str = "") -> list[Peer]:
         python = Path(sys.executable)
     folders = [checkout, *(checkout / "bindings" / binding for binding in BINDINGS)]
     environment = {"PYTHONPATH": os.pathsep.join(map(str, folders)), "PYTHONDONTWRITEBYTECODE": "1"}
-    kinds = [(f"proxycore-{binding}", binding, "auto") for binding in BINDINGS]
-    kinds.append(("proxycore-h11", "asyncio", "h11"))
+    kinds = [(f"proxycore-{binding}", binding, "auto", NOT_WATCHED) for binding in BINDINGS]
+    kinds.append(("proxycore-h11", "asyncio", "h11", NOT_WATCHED))
+    kinds += [(f"proxycore-{name}", "asyncio", "auto", watch) for name, watch in WATCHED.items()]
     return [
         Peer(
             name=name + suffix,
@@ -85,10 +97,10 @@ def peers_of(checkout: Path, suffix: str = "") -> list[Peer]:
             features=frozenset({"http", "tls", "h2", "ws", "cache"}),
             programs=(str(python),),
             version_argv=("git", "-C", str(checkout), "describe", "--always", "--dirty"),
-            command=serve(python, binding, codec),
+            command=serve(python, binding, codec, watch),
             environment=environment,
         )
-        for name, binding, codec in kinds
+        for name, binding, codec, watch in kinds
     ]
 
 

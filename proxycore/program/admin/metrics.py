@@ -29,7 +29,14 @@ def exposition(tallies: Mapping[Where, Tally], status: Mapping[str, Any]) -> tup
 
     class Families(Collector):
         def collect(self) -> Iterable[Metric]:
-            return [*_of_exchanges(tallies), *_of_durations(tallies), *_of_state(status)]
+            return [
+                *_of_exchanges(tallies),
+                *_of_durations(tallies),
+                *_of_upstreams(status["upstreams"]),
+                *_of_caches(status["caches"]),
+                *_of_guards(status["limits"], status["rules"]),
+                *_of_process(status),
+            ]
 
     registry = CollectorRegistry(auto_describe=False)
     registry.register(Families())
@@ -88,29 +95,112 @@ def _cumulative(counts: list[int]) -> list[tuple[str, float]]:
     return [*shown, ("+Inf", float(sum(counts)))]
 
 
-def _of_state(status: Mapping[str, Any]) -> Iterator[Metric]:
+Views = Iterable[Mapping[str, Any]]
+"""Entries of the status."""
+
+
+def _of_upstreams(upstreams: Views) -> Iterator[Metric]:
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-    yield GaugeMetricFamily("proxycore_exchanges_in_flight", "Exchanges going on.", value=status["exchanges"])
-    connections = GaugeMetricFamily("proxycore_connections", "Connections of clients.", labels=["listener"])
-    for listener in status["listeners"]:
-        connections.add_metric([listener["name"]], listener["connections"])
-    yield connections
     queued = GaugeMetricFamily("proxycore_upstream_queued", "Exchanges that wait for a server.", labels=["upstream"])
     labels = ["upstream", "server"]
     up = GaugeMetricFamily(
         "proxycore_server_up", "1: it takes requests. 0: it is down, ejected or taken out.", labels=labels
     )
+    weight = GaugeMetricFamily("proxycore_server_weight", "Its share beside the other servers.", labels=labels)
     active = GaugeMetricFamily("proxycore_server_exchanges", "Exchanges that a server has.", labels=labels)
     open_ = GaugeMetricFamily("proxycore_server_connections", "Connections to a server.", labels=labels)
-    for upstream in status["upstreams"]:
+    changes = CounterMetricFamily(
+        "proxycore_server_changes",
+        "How often a server became up, down, ejected, drained ...",
+        labels=[*labels, "state"],
+    )
+    for upstream in upstreams:
         queued.add_metric([upstream["name"]], upstream["queued"])
         for server in upstream["servers"]:
             key = [upstream["name"], server["name"]]
             up.add_metric(key, float(server["state"] == "up"))
+            weight.add_metric(key, server["weight"])
             active.add_metric(key, server["active"])
             open_.add_metric(key, server["connections"])
-    yield from (queued, up, active, open_)
+            for state, count in server["turns"].items():
+                changes.add_metric([*key, state], count)
+    yield from (queued, up, weight, active, open_, changes)
+
+
+_CACHE_RESULTS = {
+    "hits": "hit",
+    "stale": "stale",
+    "revalidated": "revalidated",
+    "joined": "joined",
+    "misses": "miss",
+    "bypassed": "bypass",
+}
+
+
+def _of_caches(caches: Views) -> Iterator[Metric]:
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+    requests = CounterMetricFamily(
+        "proxycore_cache_requests", "Requests of routes with this cache, by what it did.", labels=["cache", "result"]
+    )
+    stored = CounterMetricFamily("proxycore_cache_stored", "Responses that came in.", labels=["cache"])
+    evicted = CounterMetricFamily("proxycore_cache_evicted", "Responses that left for want of room.", labels=["cache"])
+    objects = GaugeMetricFamily("proxycore_cache_objects", "Responses that it holds.", labels=["cache"])
+    used = GaugeMetricFamily("proxycore_cache_used_bytes", "What they take.", labels=["cache"])
+    size = GaugeMetricFamily("proxycore_cache_size_bytes", "What they may take.", labels=["cache"])
+    for cache in caches:
+        for figure, result in _CACHE_RESULTS.items():
+            requests.add_metric([cache["name"], result], cache[figure])
+        for family, figure in (
+            (stored, "stored"),
+            (evicted, "evicted"),
+            (objects, "objects"),
+            (used, "used"),
+            (size, "size"),
+        ):
+            family.add_metric([cache["name"]], cache[figure])
+    yield from (requests, stored, evicted, objects, used, size)
+
+
+def _of_guards(limits: Views, rules: Views) -> Iterator[Metric]:
+    """Of rate and concurrency limits, and of the firewall's rules."""
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+    labels = ["limit", "kind"]
+    refused = CounterMetricFamily("proxycore_limit_refused", "Requests that a limit refused.", labels=labels)
+    delayed = CounterMetricFamily("proxycore_limit_delayed", "Requests that a limit made wait.", labels=labels)
+    pushed_out = CounterMetricFamily(
+        "proxycore_limit_keys_pushed_out", "Keys in debt that made way for others.", labels=labels
+    )
+    keys = GaugeMetricFamily("proxycore_limit_keys", "Keys that a limit remembers.", labels=labels)
+    for limit in limits:
+        key = [limit["name"], limit["kind"]]
+        for family, figure in ((refused, "refused"), (delayed, "delayed"), (pushed_out, "pushed_out"), (keys, "keys")):
+            family.add_metric(key, limit[figure])
+    found = CounterMetricFamily(
+        "proxycore_waf_found", "Heads and contents in which a rule found something.", labels=["rule"]
+    )
+    blocked = CounterMetricFamily("proxycore_waf_blocked", "Those of them that were refused.", labels=["rule"])
+    for rule in rules:
+        found.add_metric([rule["id"]], rule["found"])
+        blocked.add_metric([rule["id"]], rule["blocked"])
+    yield from (refused, delayed, pushed_out, keys, found, blocked)
+
+
+def _of_process(status: Mapping[str, Any]) -> Iterator[Metric]:
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
+
+    yield InfoMetricFamily(
+        "proxycore_build", "What serves.", value={"version": status["version"], "binding": status["binding"]}
+    )
+    yield GaugeMetricFamily("proxycore_workers", "Processes that serve.", value=status["workers"])
+    yield GaugeMetricFamily("proxycore_draining", "1: it takes nothing new.", value=float(status["draining"]))
+    yield GaugeMetricFamily("proxycore_exchanges_in_flight", "Exchanges going on.", value=status["exchanges"])
+    connections = GaugeMetricFamily("proxycore_connections", "Connections of clients.", labels=["listener"])
+    for listener in status["listeners"]:
+        connections.add_metric([listener["name"]], listener["connections"])
+    yield connections
     yield GaugeMetricFamily(
         "proxycore_start_time_seconds", "When the process began, since 1970.", value=status["started"]
     )
