@@ -12,8 +12,8 @@ from proxycore.composition.deliberation import FAILED
 from proxycore.composition.filters import Reject, Respond
 from proxycore.composition.streaming import Streaming
 from proxycore.policies.local_responses import local_response, proxy_status
-from proxycore.words.errors import Failure, Outcome
-from proxycore.words.messages import ABSENT, UNKNOWN
+from proxycore.words.errors import Failure, Outcome, Refused
+from proxycore.words.messages import ABSENT, UNKNOWN, Headers, RequestHead
 
 if TYPE_CHECKING:
     from proxycore.composition.engine import Engine
@@ -37,6 +37,13 @@ _SORRY = {
     504: "The server behind this address did not answer in time.",
 }
 """What a client is told of a clock that ran down or a failure upstream: nothing of the inside."""
+
+
+def unread(refused: Refused | None, scheme: bytes, *, version: bytes = b"1.1") -> RequestHead:
+    """Stands in for the head of a request that was refused, or whose time was up, before all of it could be read."""
+    line = (b"", b"") if refused is None else refused.line
+    fields = [] if refused is None or refused.accept is None else [(b"accept", refused.accept)]
+    return RequestHead(*line, b"", Headers(fields), scheme=scheme, version=version, persistent=False)
 
 
 def outcome_of(failure: Failure) -> Outcome:

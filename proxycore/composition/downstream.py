@@ -17,6 +17,7 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING
 
+from proxycore.composition.answers import unread
 from proxycore.composition.engine import TURN_SECONDS
 from proxycore.composition.exchange import Exchange
 from proxycore.composition.pace import Pace
@@ -27,7 +28,7 @@ from proxycore.mechanisms.gates import BUFFER, HELD, PEER_SLOW, TURN
 from proxycore.mechanisms.http1 import writer
 from proxycore.mechanisms.timers import Timer
 from proxycore.words.errors import Refused
-from proxycore.words.messages import UNKNOWN, End, Field, Headers, RequestHead, ResponseHead
+from proxycore.words.messages import UNKNOWN, End, Field, RequestHead, ResponseHead
 from proxycore.words.notices import ConnectionEnded
 
 if TYPE_CHECKING:
@@ -280,16 +281,16 @@ class DownstreamConnection:
         if self._exchange is not None:
             self._exchange.request_refused(refused)
         else:
-            self._begin_unread(refused.line).refuse(refused, "framing")
+            self._begin_unread(refused).refuse(refused, "framing")
 
-    def _begin_unread(self, line: tuple[bytes, bytes] = (b"", b"")) -> Exchange:
+    def _begin_unread(self, refused: Refused | None = None) -> Exchange:
         """An exchange for a request whose head we don't have: it is answered, and logged, like any other."""
         self.state = DOWNSTREAM[self.state]["read"]
         self._clock.clear()
         self._served += 1
         self._persistent = False
         self._reading_body = True
-        head = RequestHead(*line, b"", Headers(), scheme=self._listener.scheme, persistent=False)
+        head = unread(refused, self._listener.scheme)
         self._exchange = exchange = Exchange(self._engine, self, head, self._engine.plan)
         return exchange
 

@@ -22,6 +22,7 @@ from collections.abc import Callable
 from math import inf
 from typing import TYPE_CHECKING, Any
 
+from proxycore.composition.answers import unread
 from proxycore.composition.downstream import LINGER_BYTES
 from proxycore.composition.engine import TURN_SECONDS
 from proxycore.composition.exchange import Exchange
@@ -32,7 +33,7 @@ from proxycore.mechanisms.http2 import events, frames
 from proxycore.mechanisms.http2.heads import HeadLimits
 from proxycore.mechanisms.http2.session import Session, SessionLimits
 from proxycore.mechanisms.timers import Timer
-from proxycore.words.messages import Headers, RequestHead
+from proxycore.words.errors import Refused
 from proxycore.words.notices import ConnectionEnded
 
 if TYPE_CHECKING:
@@ -238,13 +239,12 @@ class Http2Connection:
         if stream is not None:
             return stream.request_refused(event.refused)
         stream = self._open(event.stream, event.is_whole)
-        stream.exchange = exchange = self._unread(stream, event.refused.line)
+        stream.exchange = exchange = self._unread(stream, event.refused)
         exchange.refuse(event.refused, "framing")
 
-    def _unread(self, stream: Http2Stream, line: tuple[bytes, bytes] = (b"", b"")) -> Exchange:
+    def _unread(self, stream: Http2Stream, refused: Refused | None = None) -> Exchange:
         """An exchange for a request that was refused before its head could be read."""
-        scheme = self._listener.scheme
-        head = RequestHead(*line, b"", Headers(), scheme=scheme, version=b"2", persistent=False)
+        head = unread(refused, self._listener.scheme, version=b"2")
         return Exchange(self.engine, stream, head, self.engine.plan)
 
     def _data_came(self, event: events.DataReceived) -> None:

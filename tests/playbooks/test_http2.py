@@ -382,7 +382,9 @@ def test_a_turn_never_ends_within_what_one_frame_tells(length: int, came: Any) -
 def test_what_is_not_served_gets_an_answer(fields: list[tuple[bytes, bytes]], status: int) -> None:
     client = Handle("client")
     book = Playbook(h2c()).run(
-        *opened(client), received(client, head(1, fields)) >> (send(client), exchange_ended("refused", "framing"))
+        *opened(client),
+        received(client, head(1, [*fields, (b"accept", b"application/json")]))
+        >> (send(client, containing(b'{"status": %d' % status)), exchange_ended("refused", "framing")),
     )
     (ended,) = book.notices
     assert ended.status == status

@@ -38,6 +38,9 @@ IN_TARGET = table_of(TARGET)
 
 COMMON_METHODS = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"PATCH", b"OPTIONS"))
 
+WITH_CONTENT = frozenset((b"POST", b"PUT", b"PATCH"))
+"""Methods that lead a server to expect content (RFC 9110 section 8.6)."""
+
 LOWER = bytes(range(256)).lower()
 
 _HOST_NAME = b"-.0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz~!$&'()*+;="

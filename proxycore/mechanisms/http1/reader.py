@@ -368,7 +368,11 @@ class RequestReader(_Reader):
         head = self._take_block(self._limits, strict.request_line)
         if head is None:
             return None
-        request = strict.read_request(head, self._codec, self._limits, self._scheme)
+        try:
+            request = strict.read_request(head, self._codec, self._limits, self._scheme)
+        except Refused as refused:
+            refused.accept = strict.accept_of(head, self._limits)
+            raise
         self._blank_seen = False
         # RFC 9112 section 9.6: after `close` nothing is a request. (After an offer to change the protocol the
         # bytes may be that protocol's: they are kept until it is clear.)

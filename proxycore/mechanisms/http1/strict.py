@@ -262,10 +262,30 @@ def read_request(head: bytes, codec: Codec, limits: HeadLimits, scheme: bytes = 
     request.expect_continue = request.te_trailers = False
     if len(special) > 1 or (special and fields.HOST not in special):
         _apply(request, special)
+    if version == b"1.0" and request.length == ABSENT and method in fields.WITH_CONTENT:
+        # It must say its length (RFC 1945 section 8.3; squid and lighttpd ask for it, too): HTTP/1.0 has no other way,
+        # and content that we took for none would be read as the next request. In HTTP/1.1 no length is a length of 0.
+        raise Refused(411, "no Content-Length")
     if not codec.reads_request(head, method, target):
         codec.disagreements += 1
         raise Refused(400, "a request that our parsers read differently")
     return request
+
+
+_ACCEPT = re.compile(rb"\r\naccept:[ \t]*([^\r]*)", re.IGNORECASE)
+
+
+def accept_of(head: bytes, limits: HeadLimits) -> bytes | None:
+    """The Accept of a request head that `read_request` refused, for the answer; None where there is none.
+
+    Nor where the head was condemned before it was whole: who sends it byte by byte gets the same answer.
+    """
+    try:
+        HeadWatch(limits, request_line).look(head)
+    except Refused:
+        return None
+    lines = _ACCEPT.findall(head)
+    return b", ".join(lines) if lines else None
 
 
 def request_line(line: bytes, limits: HeadLimits) -> tuple[bytes, bytes, bytes]:

@@ -15,7 +15,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from http import HTTPStatus
 
-from proxycore.mechanisms.http1.fields import COMMON_METHODS, COMMON_NAMES, IN_TARGET, PLAIN, TCHAR, table_of
+from proxycore.mechanisms.http1.fields import (
+    COMMON_METHODS,
+    COMMON_NAMES,
+    IN_TARGET,
+    PLAIN,
+    TCHAR,
+    WITH_CONTENT,
+    table_of,
+)
 from proxycore.words.messages import ABSENT, UNKNOWN, Field, RequestHead, ResponseHead, WrittenHeaders
 
 _CRLF = b"\r\n"
@@ -32,8 +40,6 @@ _OURS_IN_RESPONSE = frozenset(
     (b"content-length", b"transfer-encoding", b"connection", b"upgrade", b"keep-alive", b"proxy-connection")
 )
 _OURS_IN_TRAILERS = _OURS_IN_REQUEST | {b"trailer"}
-
-_WITH_CONTENT = frozenset((b"POST", b"PUT", b"PATCH"))
 
 
 class _Names(dict[bytes, bytes]):
@@ -80,7 +86,7 @@ def request_head(head: RequestHead, extra: Sequence[Field] = ()) -> bytes:
         ours = b"\r\ntransfer-encoding: chunked"
     elif length != ABSENT:
         ours = b"\r\ncontent-length: %d" % length
-    elif method in _WITH_CONTENT:
+    elif method in WITH_CONTENT:
         # RFC 9110 section 8.6: origins ask for it (411) where the method leads them to expect content.
         ours = b"\r\ncontent-length: 0"
     if head.upgrade or head.te_trailers or head.expect_continue or not head.persistent:

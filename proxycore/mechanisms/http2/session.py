@@ -469,6 +469,8 @@ class Session:
         except StreamFault as fault:
             return self._fault(stream, frames.PROTOCOL_ERROR, fault.reason)
         except Refused as refused:
+            accepted = [value for name, value in self._decoder.fields if name == b"accept"]
+            refused.accept = b", ".join(accepted) if accepted else None
             self._expected[stream] = _ANY
             self._events.append(RequestRefused(stream, refused, is_whole))
             return
