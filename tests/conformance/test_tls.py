@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import shutil
 import socket
@@ -140,9 +141,10 @@ def test_a_client_shows_who_it_is(run: Run, pki: Path) -> None:
             client.sendall(GET)
             assert read_message(client) == b"ok"
         assert b"CN=client.example," in seen[0]
-        with contextlib.suppress(OSError), connected(proxy.port, client_context()) as client:
-            client.sendall(GET)
-            assert client.recv(1) == b""
+        with connected(proxy.port, client_context()) as client:
+            client.sendall(GET * 100)  # unread, and yet the alert isn't lost to a reset
+            with pytest.raises(ssl.SSLError, match="CERTIFICATE_REQUIRED"):
+                client.recv(1)
         assert soon(lambda: any("did not return a certificate" in reason for reason in endings(proxy.notices)))
 
 
@@ -167,6 +169,20 @@ def test_a_handshake_that_nobody_finishes_is_ended(run: Run, pki: Path) -> None:
             assert sock.recv(100) == b""
             assert time.monotonic() - began < 4
         assert soon(lambda: endings(proxy.notices) == ["timeouts.tls_handshake"])
+
+
+def test_places_among_handshakes_are_nobodys_to_sit_on(run: Run, pki: Path) -> None:
+    few = dataclasses.replace(config("http://127.0.0.1:1", pki), limits=Limits(handshakes=1))
+    with run(few) as proxy, socket.create_connection(("127.0.0.1", proxy.port), timeout=5) as attacker:
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        with contextlib.suppress(ssl.SSLWantReadError):
+            client_context().wrap_bio(incoming, outgoing, server_hostname="localhost").do_handshake()
+        attacker.sendall(outgoing.read())
+        assert attacker.recv(1)  # it has the only place, and says no more
+        with connected(proxy.port, client_context()) as innocent:
+            innocent.sendall(GET)
+            assert innocent.recv(12) == b"HTTP/1.1 502"
+        assert soon(lambda: "limits.handshakes" in endings(proxy.notices))
 
 
 def endings(notices: list[Notice]) -> list[str]:
