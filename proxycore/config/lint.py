@@ -6,15 +6,17 @@ happen and how to mend it, and `proxycore check --lint` prints them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from math import inf
 
 from proxycore.config.kinds import Network
 from proxycore.config.listeners import Listener
 from proxycore.config.model import Config
 from proxycore.config.problems import Finding, Path, Place
+from proxycore.config.process import RouteTimeouts
 from proxycore.config.routes import Match, Route
-from proxycore.config.sections import references
+from proxycore.config.sections import options_of, references
 from proxycore.config.units import UNLIMITED
 from proxycore.config.upstreams import Upstream
 
@@ -69,6 +71,11 @@ def secrets(config: Config) -> Iterator[tuple[Path, str]]:
         yield ("basic_auth", name, "file"), users.file
     for name, keys in config.api_keys.items():
         yield ("api_keys", name, "file"), keys.file
+    for name, jwt in config.jwt.items():
+        if any(algorithm.startswith("HS") for algorithm in jwt.algorithms):
+            yield ("jwt", name, "keys_file"), jwt.keys_file
+    if config.admin is not None and config.admin.tls is not None:
+        yield ("admin", "tls", "key"), config.admin.tls.key
     if config.admin is not None and config.admin.password_file is not None:
         yield ("admin", "password_file"), config.admin.password_file
 
@@ -118,7 +125,9 @@ def _lint_routes(config: Config, place: Place) -> None:
                     "it out"
                 )
                 break
-        _lint_identity(route, exposed, here)
+        unsafe = {name for name in exposed if _arrives(route, name, config.routes[:index])}
+        _lint_identity(route, unsafe, here)
+        _lint_route_clocks(route, here)
         if route.cors is not None and "*" in route.cors.origins and route.cors.credentials:
             here.at("cors", "origins").problem(
                 'any site may read answers that were meant for this user; name the origins instead of "*"'
@@ -127,7 +136,7 @@ def _lint_routes(config: Config, place: Place) -> None:
 
 def _lint_identity(route: Route, exposed: set[str], place: Place) -> None:
     guards = [key for key in ("basic_auth", "jwt", "api_key", "forward_auth") if getattr(route, key) is not None]
-    if guards and exposed and (not route.match.listener or exposed & set(route.match.listener)):
+    if guards and exposed:
         place.at(guards[0]).problem(
             "passwords and tokens arrive here in clear over plain HTTP; match a listener that has tls, and redirect "
             "the other one"
@@ -137,6 +146,29 @@ def _lint_identity(route: Route, exposed: set[str], place: Place) -> None:
             f"answers behind {guards[0]} are stored for everybody who gets past it, where the server allows it; "
             'if they differ by user, add "user" to key'
         )
+
+
+def _arrives(route: Route, listener: str, before: Sequence[Route]) -> bool:
+    """Whether requests of this listener come to `route`, and not to a redirect to https before it."""
+    if route.match.listener and listener not in route.match.listener:
+        return False
+    here = replace(route.match, listener=[listener])
+    for earlier in before:
+        redirect = earlier.redirect
+        if redirect is None or not (redirect.scheme == "https" or (redirect.to or "").startswith("https:")):
+            continue
+        spared = earlier.match.not_
+        if covers(replace(earlier.match, not_=None), here) and (spared is None or not covers(spared, here)):
+            return False
+    return True
+
+
+def _lint_route_clocks(route: Route, place: Place) -> None:
+    for option in options_of(RouteTimeouts):
+        if getattr(route.timeouts, option.attribute) == inf and option.key in NEEDED_CLOCKS:
+            place.at("timeouts", option.key).problem(
+                f"switched off: {NEEDED_CLOCKS[option.key]}; give it a long time instead"
+            )
 
 
 def _is_public(listener: Listener) -> bool:
@@ -214,4 +246,4 @@ def _covers_networks(first: tuple[Network, ...], second: tuple[Network, ...]) ->
 
 
 def _contains(first: Network, second: Network) -> bool:
-    return first.version == second.version and second.subnet_of(first)  # type: ignore[arg-type]  # the same version
+    return first.version == second.version and first.prefixlen <= second.prefixlen and second[0] in first

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from proxycore.config import Match, Route, from_dict
+from proxycore.config import Match, Route, from_dict, load_toml
 from proxycore.config.lint import covers, lint, secrets
 from proxycore.config.problems import dotted
 from proxycore.policies.paths import normalise
@@ -37,6 +38,11 @@ def test_a_good_configuration_has_nothing() -> None:
     ("changes", "place", "message"),
     [
         ({"timeouts": {"request_head": "off"}}, "timeouts.request_head", "Slowloris"),
+        (
+            {"routes": [{"name": "all", "upstream": "api", "timeouts": {"response_head": "off"}}]},
+            "routes[0].timeouts.response_head",
+            "hangs",
+        ),
         ({"limits": {"request_body": "off"}}, "limits.request_body", "no end"),
         (
             {"listeners": [{"bind": "0.0.0.0:80", "trusted_proxies": ["10.0.0.0/8", "::/0"]}]},
@@ -92,6 +98,40 @@ def test_each_slip_is_found_alone(changes: dict[str, Any], place: str, message: 
     assert message in findings[place]
 
 
+TO_HTTPS = {
+    "name": "to-https",
+    "match": {"listener": "web", "not": {"path": "/open/*"}},
+    "redirect": {"scheme": "https"},
+}
+
+
+@pytest.mark.parametrize(
+    ("first", "path", "is_exposed"),
+    [
+        (TO_HTTPS, "/staff/*", False),
+        (TO_HTTPS, "/open/staff/*", True),
+        ({**TO_HTTPS, "redirect": {"to": "https://example.com{target}"}}, "/staff/*", False),
+        ({**TO_HTTPS, "redirect": {"path": "/"}}, "/staff/*", True),
+        ({**TO_HTTPS, "match": {"listener": "web", "host": "other"}}, "/staff/*", True),
+    ],
+)
+def test_passwords_are_safe_behind_a_redirect_to_https(first: dict[str, Any], path: str, is_exposed: bool) -> None:
+    guarded = {"name": "staff", "match": {"path": path}, "upstream": "api", "basic_auth": "staff"}
+    tls = {"name": "tls", "bind": "0.0.0.0:443", "tls": {"certificates": CERTIFICATES}}
+    findings = found(
+        listeners=[*GOOD["listeners"], tls],
+        basic_auth={"staff": {"file": "users", "realm": "staff"}},
+        routes=[first, guarded, *GOOD["routes"]],
+    )
+    assert list(findings) == (["routes[1].basic_auth"] if is_exposed else [])
+
+
+def test_the_example_passes_but_for_what_it_leaves_out_to_be_short() -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "proxycore.example.toml").read_text()
+    places = [dotted(finding.path) for finding in lint(load_toml(text, source="example"))]
+    assert places == ["upstreams.web", "upstreams.static", "routes[2].cache.key"]
+
+
 def test_secrets_are_every_file_that_nobody_else_should_read() -> None:
     config = from_dict(
         {
@@ -106,7 +146,16 @@ def test_secrets_are_every_file_that_nobody_else_should_read() -> None:
             },
             "basic_auth": {"staff": {"file": "users", "realm": "staff"}},
             "api_keys": {"partners": {"header": "X-Key", "file": "keys"}},
-            "admin": {"bind": "127.0.0.1:1", "username": "admin", "password_file": "password"},
+            "jwt": {
+                "own": {"algorithms": ["HS256"], "keys_file": "jwks"},
+                "o": {"algorithms": "RS256", "keys_file": "p"},
+            },
+            "admin": {
+                "bind": "127.0.0.1:1",
+                "username": "admin",
+                "password_file": "password",
+                "tls": {"certificate": "c.crt", "key": "c.key"},
+            },
         }
     )
     assert {dotted(path): name for path, name in secrets(config)} == {
@@ -115,6 +164,8 @@ def test_secrets_are_every_file_that_nobody_else_should_read() -> None:
         "upstreams.api.tls.certificate.key": "b.key",
         "basic_auth.staff.file": "users",
         "api_keys.partners.file": "keys",
+        "jwt.own.keys_file": "jwks",
+        "admin.tls.key": "c.key",
         "admin.password_file": "password",
     }
 
