@@ -575,7 +575,7 @@ class Exchange:
         if self.state != "responding" or self._outcome is not None:
             return
         assert self.attempts is not None
-        self.attempts.take_lease()
+        self.attempts.lease = None
         if self.route.chain.on_response_data and self.response is not None and self.response.has_content:
             rest = phases.change_response_data(self._engine, self, b"", True)
             if rest is None:

@@ -21,6 +21,7 @@ from proxycore.config.sections import options_of
 from proxycore.config.units import format_duration
 from proxycore.mechanisms.http1.codec import CodecMissing, choose
 from proxycore.mechanisms.http1.reader import RequestReader, ResponseReader
+from proxycore.mechanisms.http1.strict import HeadLimits
 from proxycore.policies.addresses import AddressSet
 from proxycore.policies.affinity import StickyCookie
 from proxycore.policies.dates import http_date
@@ -211,8 +212,11 @@ class Plan:
         "_codec",
         "_date",
         "_date_second",
+        "_request_limits",
+        "_response_limits",
         "_routes",
         "_table",
+        "_trailer_limits",
         "affinities",
         "chain",
         "config",
@@ -235,9 +239,14 @@ class Plan:
         except CodecMissing as missing:
             raise ConfigError([Problem("configuration", None, "http1", str(missing))]) from None
         self.config = config
-        self.limits = config.limits
+        self.limits = limits = config.limits
+        self._request_limits = HeadLimits(
+            size=limits.request_head, fields=limits.header_fields, target=limits.request_target
+        )
+        self._response_limits = HeadLimits(size=limits.request_head, fields=limits.header_fields)
+        self._trailer_limits = HeadLimits(size=limits.trailers, fields=limits.header_fields)
         self.timeouts = config.timeouts
-        self.minimum_body_rate = config.limits.minimum_rate.per_second
+        self.minimum_body_rate = limits.minimum_rate.per_second
         self.error_pages = materials.error_pages
         self.chain = Chain((*own.first(config), *filters))
         self.tls_is_outside = materials.tls_is_outside
@@ -285,25 +294,10 @@ class Plan:
         return ", ".join(shown)
 
     def request_reader(self, scheme: bytes) -> RequestReader:
-        limits = self.limits
-        return RequestReader(
-            self._codec,
-            max_head=limits.request_head,
-            max_target=limits.request_target,
-            max_fields=limits.header_fields,
-            max_trailers=limits.trailers,
-            scheme=scheme,
-        )
+        return RequestReader(self._codec, self._request_limits, self._trailer_limits, scheme)
 
     def response_reader(self) -> ResponseReader:
-        limits = self.limits
-        return ResponseReader(
-            self._codec,
-            max_head=limits.request_head,
-            max_fields=limits.header_fields,
-            max_trailers=limits.trailers,
-            max_interim=limits.interim_responses,
-        )
+        return ResponseReader(self._codec, self._response_limits, self._trailer_limits, self.limits.interim_responses)
 
     def http_date(self, wall: float) -> bytes:
         """The Date of a response that has none yet (RFC 9110 section 5.6.7), made once for each second."""

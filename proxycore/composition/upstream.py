@@ -171,10 +171,11 @@ class UpstreamConnection:
         return self.wire.is_blocked
 
     def send_request(self, head: RequestHead) -> None:
-        self._chunked = head.length == UNKNOWN
-        self._left = max(head.length, 0)
+        length = head.length
+        self._chunked = length == UNKNOWN
+        self._left = length if length > 0 else 0
+        self._request_done = length == ABSENT or length == 0
         self._expects_continue = head.expect_continue
-        self._request_done = head.length == ABSENT or head.length == 0
         self._responding = False
         self.first_byte_seconds = None
         self.since = self._engine.now
@@ -343,15 +344,17 @@ class UpstreamConnection:
     def _complete(self, exchange: Exchange, trailers: list[Field]) -> None:
         """The response is whole. The lease ends first: what the exchange does next may need this connection."""
         self._served += 1
-        health = self.server.health
+        server = self.server
+        health = server.health
         if health.failures and not self._is_bad:
             health.failures = 0
-        self._end_lease()
+        self.exchange = None
+        server.upstream.ended(server, self.first_byte_seconds)
         if self.wire.is_gated:
             # The client of this exchange may be slow; the next one's need not be.
             self.wire.open(PEER_SLOW)
         has_left = self._request_done and not self.wire.is_waiting
-        seconds = self.server.keep(self) if has_left and self._persistent and not self._reader.unread else 0.0
+        seconds = server.keep(self) if has_left and self._persistent and not self._reader.unread else 0.0
         if seconds:
             self.state = UPSTREAM[self.state]["release"]
             self._clock.set(self._engine.now + seconds)
@@ -360,8 +363,8 @@ class UpstreamConnection:
         else:
             self._abort()
         exchange.response_end(trailers)
-        if self.server.upstream.queue:
-            self.server.upstream.serve_queue()
+        if server.upstream.queue:
+            server.upstream.serve_queue()
 
     def _upgraded(self, exchange: Exchange, head: ResponseHead) -> None:
         exchange.check_upgrade(head)

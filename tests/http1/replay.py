@@ -7,6 +7,7 @@ from itertools import pairwise
 
 from proxycore.mechanisms.http1.codec import Codec, choose
 from proxycore.mechanisms.http1.reader import RequestReader, ResponseReader
+from proxycore.mechanisms.http1.strict import HeadLimits
 from proxycore.words.errors import Malformed, Refused
 from proxycore.words.messages import End, RequestHead, ResponseHead
 
@@ -15,6 +16,7 @@ MAX_TARGET = 512
 MAX_FIELDS = 32
 MAX_TRAILERS = 512
 MAX_INTERIM = 3
+TRAILER_LIMITS = HeadLimits(size=MAX_TRAILERS, fields=MAX_FIELDS)
 
 Event = RequestHead | ResponseHead | bytes | End | Refused | Malformed
 
@@ -26,24 +28,13 @@ def codecs() -> list[Codec]:
 
 
 def request_reader(codec: Codec | None = None, scheme: bytes = b"http") -> RequestReader:
-    return RequestReader(
-        codec or choose("auto"),
-        max_head=MAX_HEAD,
-        max_target=MAX_TARGET,
-        max_fields=MAX_FIELDS,
-        max_trailers=MAX_TRAILERS,
-        scheme=scheme,
-    )
+    limits = HeadLimits(size=MAX_HEAD, fields=MAX_FIELDS, target=MAX_TARGET)
+    return RequestReader(codec or choose("auto"), limits, TRAILER_LIMITS, scheme)
 
 
 def response_reader(codec: Codec | None = None, method: bytes = b"GET", upgrade: bytes | None = None) -> ResponseReader:
-    reader = ResponseReader(
-        codec or choose("auto"),
-        max_head=MAX_HEAD,
-        max_fields=MAX_FIELDS,
-        max_trailers=MAX_TRAILERS,
-        max_interim=MAX_INTERIM,
-    )
+    limits = HeadLimits(size=MAX_HEAD, fields=MAX_FIELDS)
+    reader = ResponseReader(codec or choose("auto"), limits, TRAILER_LIMITS, MAX_INTERIM)
     reader.expect(method, upgrade)
     return reader
 

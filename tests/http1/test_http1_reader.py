@@ -8,9 +8,10 @@ from collections.abc import Sequence
 import pytest
 
 from proxycore.mechanisms.http1.reader import RequestReader, ResponseReader
+from proxycore.mechanisms.http1.strict import HeadLimits
 from proxycore.words.errors import Malformed, Refused
 from proxycore.words.messages import UNKNOWN, End, RequestHead, ResponseHead
-from tests.http1.replay import pull, read_one, replay, request_reader, response_reader
+from tests.http1.replay import TRAILER_LIMITS, pull, read_one, replay, request_reader, response_reader
 
 GET = b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: a\r\n"
@@ -121,9 +122,8 @@ def test_a_fault_comes_after_what_was_before_it() -> None:
 
 def test_a_head_that_comes_byte_by_byte_takes_time_in_proportion() -> None:
     def spent(size: int) -> float:
-        reader = RequestReader(
-            request_reader()._codec, max_head=2 * size, max_target=size, max_fields=size, max_trailers=0
-        )
+        limits = HeadLimits(size=2 * size, fields=size, target=size)
+        reader = RequestReader(request_reader()._codec, limits, limits)
         data = b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * (size // 12) + b"Y: " + b"z" * (size // 2)
         start = time.process_time()
         for index in range(len(data)):
@@ -341,7 +341,7 @@ def test_the_repr_tells_the_state() -> None:
     reader.receive(POST + b"Content-Length: 5\r\n\r\nhel")
     reader.next_event()
     assert repr(reader) == "RequestReader(read_length, buffered=3, left=5, then=read_head)"
-    assert "keep" in repr(ResponseReader(reader._codec, max_head=1, max_fields=1, max_trailers=1, max_interim=1))
+    assert "keep" in repr(ResponseReader(reader._codec, TRAILER_LIMITS, TRAILER_LIMITS, 1))
 
 
 @pytest.mark.parametrize("here", [0, 3, 5, 9])

@@ -6,6 +6,7 @@ import pytest
 
 from proxycore.mechanisms.http1.codec import choose
 from proxycore.mechanisms.http1.reader import ResponseReader
+from proxycore.mechanisms.http1.strict import HeadLimits
 from proxycore.words.messages import ResponseHead
 
 
@@ -14,13 +15,8 @@ from proxycore.words.messages import ResponseHead
 def test_an_interim_response_is_read(codec: str, status: int) -> None:
     if codec == "httptools":
         pytest.importorskip("httptools")
-    reader = ResponseReader(
-        choose(codec),  # type: ignore[arg-type]
-        max_head=1_000,
-        max_fields=10,
-        max_trailers=1_000,
-        max_interim=10,
-    )
+    limits = HeadLimits(size=1_000, fields=10)
+    reader = ResponseReader(choose(codec), limits, limits, max_interim=10)  # type: ignore[arg-type]
     reader.expect(b"GET")
     reader.receive(b"HTTP/1.1 %d Interim\r\nLink: x\r\n\r\n" % status)
     head = reader.next_event()

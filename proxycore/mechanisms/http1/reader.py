@@ -178,10 +178,9 @@ class _Reader:
         if end == len(data):
             self.unread = b""
             self._at = 0
-            if start == 0 and isinstance(data, bytes):
-                return data
         else:
             self._at = end
+        # A slice of all bytes is those bytes, uncopied.
         return data[start:end] if isinstance(data, bytes) else bytes(memoryview(data)[start:end])
 
     def _skip_line_end(self) -> None:
@@ -308,28 +307,18 @@ _LENGTH: _State = _Reader._read_length
 
 
 class RequestReader(_Reader):
-    """Reads the requests of one downstream connection, over `scheme`.
-
-    The limits are `[limits] request_head`, `request_target`, `header_fields` and `trailers`.
-    """
+    """Reads the requests of one downstream connection, over `scheme`. Readers share their limits."""
 
     __slots__ = ("_blank_seen", "_scheme")
 
     def __init__(
         self,
         codec: Codec,
-        *,
-        max_head: int,
-        max_target: int,
-        max_fields: int,
-        max_trailers: int,
+        limits: strict.HeadLimits,
+        trailer_limits: strict.HeadLimits,
         scheme: bytes = b"http",
     ) -> None:
-        super().__init__(
-            codec,
-            strict.HeadLimits(size=max_head, fields=max_fields, target=max_target),
-            strict.HeadLimits(size=max_trailers, fields=max_fields),
-        )
+        super().__init__(codec, limits, trailer_limits)
         self._scheme = scheme
         self._blank_seen = False
         self._state = _REQUEST_HEAD
@@ -395,12 +384,10 @@ class ResponseReader(_Reader):
 
     __slots__ = ("_eof", "_interim", "_max_interim", "_method", "_upgrade")
 
-    def __init__(self, codec: Codec, *, max_head: int, max_fields: int, max_trailers: int, max_interim: int) -> None:
-        super().__init__(
-            codec,
-            strict.HeadLimits(size=max_head, fields=max_fields),
-            strict.HeadLimits(size=max_trailers, fields=max_fields),
-        )
+    def __init__(
+        self, codec: Codec, limits: strict.HeadLimits, trailer_limits: strict.HeadLimits, max_interim: int
+    ) -> None:
+        super().__init__(codec, limits, trailer_limits)
         self._max_interim = max_interim
         self._interim = 0
         self._method = b""
@@ -447,12 +434,12 @@ class ResponseReader(_Reader):
         (`has_content`) is the whole message: no End follows. After a 101 call `take_rest`. Raises
         Malformed, once.
         """
-        in_head = self._state is _RESPONSE_HEAD
         try:
             event: ResponseHead | bytes | End | None = self._state(self)
             if event is None and self._eof:
                 event = self._read_eof()
         except Refused as fault:
+            in_head = self._state is _RESPONSE_HEAD
             self._end()
             raise strict.blame_upstream(fault, in_head=in_head) from None
         except Malformed:
