@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import signal
 from collections.abc import Callable, Collection
 from typing import Protocol, TypeVar
@@ -13,6 +14,7 @@ from proxycore.program import exits
 from proxycore.program.access_log import AccessLog, kinds_wanted
 from proxycore.program.files import Loaded
 from proxycore.program.listening import ListenError
+from proxycore.program.notifying import Manager
 from proxycore.program.program_log import set_level
 from proxycore.program.reloading import Reloading
 from proxycore.program.service import Service, Written
@@ -47,12 +49,14 @@ class Process:
         on_started: Callable[[Service], None],
         *,
         cut_by: Collection[int] = (signal.SIGTERM, signal.SIGINT),
+        manager: Manager | None = None,
     ) -> None:
         self._loaded = loaded
         self._access_log = access_log
         self._reloading = reloading
         self._on_started = on_started
         self._may_cut = cut_by
+        self._manager = manager or Manager({})
         self._service: Service | None = None
         self._draining = False
         self._was_cut_by: int | None = None
@@ -75,6 +79,9 @@ class Process:
         self._service = service
         _note_file(service, self._loaded)
         self._on_started(service)
+        self._manager.ready()
+        if self._manager.beat < math.inf:
+            service.call_each_second(self._manager.alive)
 
     def signalled(self, number: int) -> None:
         """Do what a signal asks for. Called in the runtime's own turn, never from a signal handler, and never waits."""
@@ -94,6 +101,7 @@ class Process:
 
     def _drain(self, service: Service) -> None:
         self._draining = True
+        self._manager.stopping()
         limit = format_duration(service.config.timeouts.drain)
         _log.info("draining (timeouts.drain = %s): what is in flight ends, nothing new is taken", limit)
         service.request_drain(None)
@@ -102,6 +110,7 @@ class Process:
         try:
             loaded = self._reloading.take()
             if loaded is None:
+                self._manager.reloading()
                 return
             self._change_to(loaded, service)
         except (ConfigError, ListenError) as error:
@@ -112,6 +121,7 @@ class Process:
             self._reloading.concluded("a bug")
         else:
             self._reloading.concluded("")
+        self._manager.ready()
 
     def _change_to(self, loaded: Loaded, service: Service) -> None:
         before = service.config

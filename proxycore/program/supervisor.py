@@ -40,6 +40,7 @@ from proxycore.program.child import Child, how_it_ended
 from proxycore.program.files import Copy, Disk, Edited, Source, credential_files
 from proxycore.program.following import LOOK, FileWatch
 from proxycore.program.listening import ListenError, ListeningSockets, Sockets, by_listener
+from proxycore.program.notifying import Manager
 from proxycore.program.private_files import private_folder
 
 GRACE = 5.0
@@ -102,12 +103,15 @@ class Supervisor:
         binding: str,
         count: int,
         on_started: Callable[[ListeningSockets, ListeningSockets], None],
+        manager: Manager,
     ) -> None:
         """`disk` is where `config` was read. Raises ListenError, with nothing left open."""
         self._source = source
         self._disk = disk
         self._config = config
         self._on_started = on_started
+        self._manager = manager
+        self._beat_at = time.monotonic() + manager.beat
         self._sockets = ListeningSockets(config.listeners)
         self._workers = [Child(f"worker {number}", binding) for number in range(1, count + 1)]
         self._dashboard: Child | None = None
@@ -176,6 +180,9 @@ class Supervisor:
 
     def _time_passed(self) -> None:
         now = time.monotonic()
+        if now >= self._beat_at:
+            self._beat_at = now + self._manager.beat
+            self._manager.alive()
         if now >= self._look_at:
             self._look_at_files()
         if self._change is not None and now >= self._change.deadline:
@@ -208,16 +215,24 @@ class Supervisor:
 
     def _seconds_to_wait(self) -> float | None:
         change_ends = math.inf if self._change is None else self._change.deadline
-        deadline = min([self._kill_at, self._look_at, change_ends, *(child.restart_at for child in self._due)])
+        deadline = min(
+            [self._kill_at, self._look_at, self._beat_at, change_ends, *(child.restart_at for child in self._due)]
+        )
         return None if deadline == math.inf else max(deadline - time.monotonic(), 0.0)
 
     def _signalled(self, number: int) -> None:
         if number == signal.SIGUSR1:
             self._pass_on(signal.SIGUSR1)
         elif number == signal.SIGHUP:
-            self._wish(Wish(_nobody))
+            self._manager.reloading()
+            self._wish(Wish(self._reloaded))
         elif number in (signal.SIGTERM, signal.SIGINT):
             self._stop(number)
+
+    def _reloaded(self, status: int, detail: str) -> None:
+        """What SIGHUP asked for has ended, well or not."""
+        if self._exit_code is None:
+            self._manager.ready()
 
     # ---- stopping -----------------------------------------------------------------------------------------------
 
@@ -225,6 +240,7 @@ class Supervisor:
         """The first time the workers drain, the second time they end at once."""
         if self._exit_code is None:
             self._exit_code = exits.OK
+            self._manager.stopping()
             self._kill_at = time.monotonic() + self._config.timeouts.drain + GRACE
             self._give_up_changes()
             # The workers still take who has connected; who comes now must not wait for nobody.
@@ -294,6 +310,7 @@ class Supervisor:
         if not self._has_started and all(child.has_served for child in self._children):
             self._has_started = True
             self._on_started(self._sockets, self._dashboard_sockets)
+            self._manager.ready()
 
     # ---- changing to another configuration ----------------------------------------------------------------------
 

@@ -110,15 +110,22 @@ class Program:
         *arguments: str,
         script: Sequence[str] = ("-m", "proxycore", "serve"),
         environment: Mapping[str, str] | None = None,
+        pass_fds: Sequence[int] = (),
     ) -> None:
         self._command = [sys.executable, *script, *arguments]
         self._environment = {**ENVIRONMENT, **(environment or {})}
+        self._pass_fds = pass_fds
         self._said = ""
         self._news = threading.Condition()
 
     def __enter__(self) -> Program:
         self.process = subprocess.Popen(
-            self._command, env=self._environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            self._command,
+            env=self._environment,
+            pass_fds=self._pass_fds,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         self._listener = threading.Thread(target=self._listen)
         self._listener.start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ from proxycore.program.access_log import AccessLog
 from proxycore.program.banner import banner
 from proxycore.program.files import Disk, Loaded, Source
 from proxycore.program.listening import ListeningSockets
+from proxycore.program.notifying import Manager
 from proxycore.program.open_files import allow_many
 from proxycore.program.privileges import become, check_user
 from proxycore.program.program_log import logging_to_stderr
@@ -61,13 +63,14 @@ def run(arguments: argparse.Namespace) -> int:
     check_user(loaded.config.user)
     count = worker_count(loaded.config)
     allow_many()
+    manager = Manager(os.environ)
     with logging_to_stderr(loaded.config.logging.level):
         if count == 1:
-            return serve(source, loaded, arguments.binding)
-        return supervise(source, disk, loaded.config, arguments.binding, count)
+            return serve(source, loaded, arguments.binding, manager)
+        return supervise(source, disk, loaded.config, arguments.binding, count, manager)
 
 
-def serve(source: Source, loaded: Loaded, binding: str) -> int:
+def serve(source: Source, loaded: Loaded, binding: str, manager: Manager) -> int:
     """Serve in this process until the end."""
 
     def started(service: Service) -> None:
@@ -79,14 +82,14 @@ def serve(source: Source, loaded: Loaded, binding: str) -> int:
 
     access_log = AccessLog(loaded.config.logging, source=source.name)
     try:
-        process = Process(loaded, access_log, FromDisk(source), started)
+        process = Process(loaded, access_log, FromDisk(source), started, manager=manager)
         runtimes.serve_on(binding, process)
         return process.exit_code
     finally:
         access_log.close()
 
 
-def supervise(source: Source, disk: Disk, config: Config, binding: str, count: int) -> int:
+def supervise(source: Source, disk: Disk, config: Config, binding: str, count: int, manager: Manager) -> int:
     """Serve in several processes until the end."""
 
     def started(sockets: ListeningSockets, of_dashboard: ListeningSockets) -> None:
@@ -94,7 +97,7 @@ def supervise(source: Source, disk: Disk, config: Config, binding: str, count: i
         dashboard = next((address for group in of_dashboard.addresses.values() for address in group), None)
         print(banner(source.name, config, sockets.addresses, runtime, dashboard), file=sys.stderr)
 
-    return Supervisor(source, disk, config, binding, count, started).run()
+    return Supervisor(source, disk, config, binding, count, started, manager).run()
 
 
 def _source(arguments: argparse.Namespace) -> Source:

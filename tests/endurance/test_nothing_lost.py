@@ -1,0 +1,153 @@
+"""Whatever an operator does to several workers, and one of them dies: clients under steady load lose nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.conformance.origins import Line, connect
+from tests.conformance.proxies import soon
+from tests.endurance.conftest import Tell
+from tests.endurance.programs import OriginProgram
+from tests.endurance.test_faults import Load
+from tests.program.programs import Program
+from tests.program.test_admin import ACTION, Client
+
+CONFIG = """\
+workers = 2
+[admin]
+bind = "127.0.0.1:0"
+[logging]
+access = "off"
+[timeouts]
+drain = "10s"
+[[listeners]]
+bind = "fd:{fd}"
+[upstreams.api]
+servers = [{{ name = "s0", url = "{first}" }}, {{ name = "s1", url = "{second}" }}]
+[[routes]]
+name = "number{number}"
+upstream = "api"
+"""
+
+
+class PatientLoad(Load):
+    """As `Load`, with GET alone, and asks again as clients may (RFC 9110, section 9.2.2; RFC 9112, section 9.3.1): when
+    a connection ended before the answer began. `lost_at_once` counts connections that had carried nothing before.
+    """
+
+    def __init__(self, port: int) -> None:
+        super().__init__(port, with_posts=False)
+        self.asked_again = self.lost_at_once = 0
+
+    def _ask_once(self, line: Line, number: int) -> None:
+        is_kept = getattr(line, "is_kept", False)
+        try:
+            super()._ask_once(line, number)
+        except (EOFError, ConnectionError):
+            if line.buffer:
+                raise
+            self.asked_again += 1
+            self.lost_at_once += not is_kept
+            line.socket.close()
+            line.socket = connect(self._port).socket
+            super()._ask_once(line, number)
+        line.is_kept = True  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def origins() -> Iterator[list[OriginProgram]]:
+    with ExitStack() as stack:
+        yield [stack.enter_context(OriginProgram()) for _ in range(2)]
+
+
+class Activated:
+    """The program on a listening socket that outlives it, as a service manager holds it."""
+
+    def __init__(self, folder: Path, origins: list[OriginProgram], binding: str, listening: socket.socket) -> None:
+        self._file = folder / "proxy.toml"
+        self._origins = origins
+        self._binding = binding
+        self._fd = listening.fileno()
+        self.write(0)
+
+    def write(self, number: int) -> None:
+        text = CONFIG.format(fd=self._fd, first=self._origins[0].url, second=self._origins[1].url, number=number)
+        fresh = self._file.with_suffix(".new")
+        fresh.write_text(text)
+        fresh.replace(self._file)
+
+    @contextmanager
+    def started(self) -> Iterator[Program]:
+        with Program(str(self._file), "--binding", self._binding, pass_fds=[self._fd]) as program:
+            program.address()
+            yield program
+            assert "bug" not in program.said
+            assert "Traceback" not in program.said
+
+    def reload(self, program: Program, number: int) -> None:
+        self.write(number)
+        program.signal(signal.SIGHUP)
+        program.wait_for("the new configuration is in force", 2 * number)
+
+
+def test_nothing_is_lost(
+    folder: Path, origins: list[OriginProgram], main_binding: str, is_long: bool, tell: Tell
+) -> None:
+    """Reloads, a server drained and enabled again, a worker killed, a stop and a start."""
+    with socket.create_server(("127.0.0.1", 0), backlog=1000) as listening:
+        proxy = Activated(folder, origins, main_binding, listening)
+        with ExitStack() as programs:
+            program = programs.enter_context(proxy.started())
+            with PatientLoad(listening.getsockname()[1]) as load:
+                for number in range(1, 21 if is_long else 9):
+                    proxy.reload(program, number)
+                drain_a_server(program, load)
+                assert load.asked_again == 0
+
+                kill_a_worker(program)
+                time.sleep(5 if is_long else 0.3)
+                assert load.asked_again <= 4  # of each client what that worker had
+
+                before, stops = load.lost_at_once, 5 if is_long else 1
+                for _ in range(stops):
+                    program.signal(signal.SIGTERM)
+                    assert program.end()[0] == 0
+                    program = programs.enter_context(proxy.started())
+                    time.sleep(0.2)
+                # Who had connected and not asked yet when the drain began: one of each of the two that connect anew.
+                assert load.lost_at_once - before <= 2 * stops
+                asked = len(load.waits)
+                assert soon(lambda: len(load.waits) >= asked + 20, 10)
+        tell(f"{load}, {load.asked_again} asked again, {load.lost_at_once} of them on a new connection")
+        assert load.wrong == []
+
+
+def kill_a_worker(program: Program) -> None:
+    pid = Client(dashboard_of(program)).ask("GET", "/api/v1/reports")[1][0]["process"]["pid"]
+    os.kill(pid, signal.SIGKILL)
+    program.wait_for(r"worker \d died \(SIGKILL\)")
+
+
+def drain_a_server(program: Program, load: Load) -> None:
+    """No request goes there, and then it takes its share again."""
+    admin = Client(dashboard_of(program))
+    server = "/api/v1/upstreams/api/servers/s0"
+    assert admin.ask("PATCH", server, {"mode": "drained"}, **ACTION)[0] == 204
+    time.sleep(0.1)
+    load.servers.clear()
+    assert soon(lambda: load.servers.total() >= 20, 5)
+    assert len(load.servers) == 1
+    assert admin.ask("PATCH", server, {"mode": "enabled"}, **ACTION)[0] == 204
+    assert soon(lambda: len(load.servers) == 2, 5)
+
+
+def dashboard_of(program: Program) -> str:
+    return program.wait_for(r"dashboard\s+(http://127\.0\.0\.1:\d+)")[1]
