@@ -22,7 +22,7 @@ from proxycore.words.effects import Connect
 from proxycore.words.ids import ConnId
 from proxycore.words.notices import Kind, Notice
 
-ROUNDS, EXCHANGES, WAKE_UP = 150, 1_280, 64
+ROUNDS, EXCHANGES, WAKE_UP = 60, 1_280, 64
 """How often each is measured, over how many exchanges; as many of them as clients end in one wake-up of the driver."""
 
 REQUEST = b"GET /small HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nUser-Agent: wrk\r\n\r\n"
