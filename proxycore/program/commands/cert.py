@@ -44,7 +44,8 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         paths = make(hosts, arguments.out)
     except (OSError, ValueError) as error:
-        raise NotStarted(f"no certificate was made: {error}") from None
+        reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
+        raise NotStarted(f"no certificate was made: {reason}") from None
     print(f"made {', '.join(paths)} for {', '.join(hosts)}\n\nin a listener:\n")
     print("[listeners.tls]")
     print(f'certificates = {{ certificate = "{paths[1]}", key = "{paths[2]}" }}\n')
