@@ -186,6 +186,27 @@ def test_rapid_resets_reach_few_servers(run: Run) -> None:
         assert len(proxy.ended) <= 60
 
 
+CONTINUATIONS = frames.frame(frames.HEADERS, 0, 1) + frames.frame(frames.CONTINUATION, 0, 1) * 3000
+
+
+@pytest.mark.parametrize(
+    "flood",
+    [ping() * 3000, frames.settings({}) * 3000, CONTINUATIONS],
+    ids=["PING", "SETTINGS", "CONTINUATION"],
+)
+def test_a_flood_costs_its_connection_and_nobody_else(run: Run, flood: bytes) -> None:
+    with run(config("http://127.0.0.1:1")) as proxy, Http2Client(proxy.port) as innocent:
+        with socket.create_connection(("127.0.0.1", proxy.port), timeout=LIMIT) as attacker:
+            attacker.sendall(OPENING + SETTINGS_ACK + flood)
+            goaway = b""
+            while frames.ENHANCE_YOUR_CALM.to_bytes(4, "big") not in goaway:
+                received = attacker.recv(1 << 16)
+                assert received, goaway
+                goaway += received
+            assert content_of(innocent.until(StreamEnded, innocent.ask("/own"))) == b"ours"
+        assert proxy.faults == []
+
+
 def test_a_drain_finishes_what_has_begun(run: Run) -> None:
     """In frames of our own: h2's client takes nothing any more once it has read a GOAWAY."""
     with origin(echoing) as o, run(config(o.url)) as proxy, client(proxy.port) as line:
