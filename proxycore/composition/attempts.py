@@ -18,6 +18,7 @@ from proxycore.policies.retrying import (
     may_resend,
     may_resend_stale,
     pause,
+    replay_limit,
     waits_until_up,
 )
 from proxycore.words.errors import Failure
@@ -76,6 +77,13 @@ class Attempts:
         self._failure: Failure | None = None
         self._waiting_since = now
         self._queue_clock: Timer | None = None
+
+    def replay_limit(self, exchange: Exchange) -> int:
+        """How much of the request's content to keep after it was sent, in bytes, for another try."""
+        policy = self.upstream.config.retries
+        # A filter may send again what we wouldn't.
+        is_asked = bool(exchange.route.chain.on_upstream_error)
+        return policy.replay_body if is_asked else replay_limit(exchange.request.method, policy)
 
     def ask(self, exchange: Exchange, now: float, server: ServerState | None) -> UpstreamSide | Failure | None:
         """A lease for the next try, of `server` if given; None: `exchange` waits in the queue, see `wait`.

@@ -36,12 +36,10 @@ from proxycore.composition.records import record_of
 from proxycore.composition.streaming import Streaming
 from proxycore.composition.tables import EXCHANGE
 from proxycore.composition.tunnel import Tunnel
-from proxycore.composition.websocket import WebSocket, refusal
+from proxycore.composition.websocket import WebSocket, open_websocket
 from proxycore.mechanisms.timers import Timer
-from proxycore.mechanisms.websocket.handshake import PROTOCOL
 from proxycore.policies.forwarding import Client, chosen_host, outbound, take_hop, told_request_id
 from proxycore.policies.paths import NormalPath, normalise
-from proxycore.policies.retrying import replay_limit
 from proxycore.policies.rewriting import PathRewrite
 from proxycore.policies.trace import Trace
 from proxycore.words.errors import Failure, Outcome, Refused
@@ -304,8 +302,11 @@ class Exchange:
 
     def _first_attempt(self, name: str) -> Attempts | None:
         """Enter the upstream's books. None: the request was refused."""
-        if self.request.upgrade is not None and not self._open_websocket():
-            return None
+        if self.request.upgrade is not None:
+            wrong = open_websocket(self)
+            if wrong is not None:
+                self._answer(wrong, Outcome("refused", "websocket"))
+                return None
         if self.route.rewrite is not None and not self._rewrite(self.route.rewrite):
             return None
         try:
@@ -317,12 +318,9 @@ class Exchange:
         if upstream.in_flight >= upstream.config.max_exchanges:
             self.reject(Reject(503, "This service has all the work it can take.", rule="max_exchanges"))
             return None
-        if self.content is not None:
-            policy = upstream.config.retries
-            # A filter may send again what we wouldn't.
-            is_asked = bool(self.route.chain.on_upstream_error)
-            self.content.replay_limit = policy.replay_body if is_asked else replay_limit(self.request.method, policy)
         self.attempts = attempts = Attempts(upstream, self._engine.now)
+        if self.content is not None:
+            self.content.replay_limit = attempts.replay_limit(self)
         return attempts
 
     def _answer_by_route(self) -> None:
@@ -398,16 +396,6 @@ class Exchange:
         except Refused as refused:
             self.refuse(refused, "rewrite")
             return False
-        return True
-
-    def _open_websocket(self) -> bool:
-        """Look at what a request that changes the protocol asks for, before any server is asked. False: refused."""
-        if self.request.upgrade == PROTOCOL:
-            try:
-                self.websocket = self.route.open_websocket(self.request)
-            except Refused as refused:
-                self._answer(refusal(self, refused), Outcome("refused", "websocket"))
-                return False
         return True
 
     def _send_content(self, content: RequestContent, lease: UpstreamSide) -> None:

@@ -69,7 +69,20 @@ class WebSocket:
         return tunnel
 
 
-def refusal(exchange: Exchange, refused: Refused) -> Respond:
+def open_websocket(exchange: Exchange) -> Respond | None:
+    """Look at what a request that changes the protocol asks for, before any server is asked.
+
+    One for a WebSocket gets its `websocket`; one that opens it wrongly, the answer that is returned.
+    """
+    if exchange.request.upgrade == PROTOCOL:
+        try:
+            exchange.websocket = exchange.route.open_websocket(exchange.request)
+        except Refused as refused:
+            return _refusal(exchange, refused)
+    return None
+
+
+def _refusal(exchange: Exchange, refused: Refused) -> Respond:
     """The answer to one that opens wrongly. Another version is told ours (section 4.4, RFC 9110 section 15.5.22)."""
     answer = rejection(exchange, Reject(refused.status, refused.reason))
     if refused.status == 426:
