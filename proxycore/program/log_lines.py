@@ -33,6 +33,7 @@ KEPT_LENGTH = 256
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _PROTOCOLS = {b"1.1": "HTTP/1.1", b"1.0": "HTTP/1.0", b"2": "HTTP/2.0"}
+_SECONDS = "%.6f"  # by the operator: an f-string takes twice as long for it
 _MILLISECONDS = tuple(f".{number:03d}Z" for number in range(1_000))
 _ESCAPES = {code: f"\\x{code:02X}" for code in (*range(32), *range(127, 256), *b'"\\')}
 
@@ -138,10 +139,10 @@ class JsonLine:
             f'"client":{kept[ended.client]},"method":{kept[ended.method]},"scheme":{kept[ended.scheme]},'
             f'"host":{kept[ended.authority]},"target":{json_text(ended.target)},'
             f'"protocol":"{_PROTOCOLS.get(ended.version, "")}","status":{ended.status},'
-            f'"bytes_sent":{ended.sent},"bytes_received":{ended.received},"duration":{ended.duration:.6f},'
+            f'"bytes_sent":{ended.sent},"bytes_received":{ended.received},"duration":{_SECONDS % ended.duration},'
             f'"queue":{f"{queued:.6f}" if queued else "null" if queued is None else "0"},'
             f'"connect":{f"{connected:.6f}" if connected else "null" if connected is None else "0"},'
-            f'"first_byte":{"null" if first_byte is None else f"{first_byte:.6f}"},'
+            f'"first_byte":{"null" if first_byte is None else _SECONDS % first_byte},'
             f'"upstream":{kept[ended.upstream]},"server":{kept[ended.server]},"retries":{ended.retries},'
             f'"route":{kept[ended.route]},"listener":{kept[ended.listener]},'
             f'"request_id":{json_text(ended.request_id)},"outcome":{ending},"user":{kept[ended.user]},'
