@@ -42,8 +42,9 @@ def set_level(level: str) -> None:
 
 @contextmanager
 def logging_to_stderr(level: str, label: str = "") -> Iterator[None]:
-    """Have this package's log written to standard error for as long as the block runs."""
+    """Have this package's log written to standard error for as long as the block runs; then it goes where it went."""
     logger = logging.getLogger("proxycore")
+    before = logger.level, logger.propagate
     handler = ProgramLog(label)
     set_level(level)
     logger.addHandler(handler)
@@ -51,5 +52,7 @@ def logging_to_stderr(level: str, label: str = "") -> Iterator[None]:
     try:
         yield
     finally:
+        logger.setLevel(before[0])
+        logger.propagate = before[1]
         logger.removeHandler(handler)
         handler.close()

@@ -294,7 +294,7 @@ WRONG: list[tuple[Callable[[], object], str, str]] = [
     (lambda: Sticky(secret_file="s", cookie="a b"), "cookie", "token"),
     (lambda: HealthCheck(path="health"), "path", "/health"),
     (lambda: HealthCheck(method="get"), "method", "GET"),
-    (lambda: Cache(size="1MiB"), "object_max", "larger"),
+    (lambda: Cache(size="1MiB"), "object_max", "8MiB has no room in a cache of 1MiB"),
     (lambda: RateLimit(key=["{client_ip}"], rate="1/s"), "key[0]", "client_ip"),
     (lambda: RateLimit(rate="0/s"), "rate", "above zero"),
     (lambda: ApiKeys(file="f"), "", "one of header and query"),

@@ -302,7 +302,9 @@ def test_the_trace_says_who_was_believed() -> None:
     Peer(STRANGER, scheme=b"http", trusted=TRUSTED).client_of(request_with(), trace)
     Peer(PROXY, scheme=b"http", trusted=TRUSTED).client_of(request_with((b"x-forwarded-for", b"1.2.3.4")), trace)
     assert trace.render() == (
-        "client: is the peer 192.0.2.1 (it is no trusted proxy)\nclient: forwarded by 10.0.0.1 (it is 1.2.3.4)"
+        "client: is the peer 192.0.2.1 (it is no trusted proxy)\n"
+        "client: forwarded by 10.0.0.1 (it is 1.2.3.4)\n"
+        "client: believed X-Forwarded-For (the last address in 1.2.3.4, 10.0.0.1 that is no trusted proxy's is 1.2.3.4)"
     )
 
 
