@@ -198,9 +198,14 @@ class Config(Section):
         _check_unique([listener.name for listener in self.listeners], "listener", place.at("listeners"))
         _check_unique([route.name for route in self.routes], "route", place.at("routes"))
         self._check_binds(place)
+
+    def check_names(self, place: Place) -> None:
+        own = [finding for finding in place.findings if len(finding.path) == 1]
+        missed = {finding.suggestion for finding in own} | {finding.path[0] for finding in own}
         for where, table, name in references(self, place):
             # A listener whose `name` was misspelt has another name now; that was told.
-            if table != "listeners" or place.is_sound(table):
+            # And what stands under a key that was misspelt, or can't be read, isn't missing.
+            if table not in missed and (table != "listeners" or place.is_sound(table)):
                 self._check_reference(table, name, where)
 
     def _check_binds(self, place: Place) -> None:

@@ -89,6 +89,9 @@ class Section:
     def check(self, place: Place) -> None:
         """Note at `place` what is wrong with the settings taken together. Runs once each was read without a problem."""
 
+    def check_names(self, place: Place) -> None:
+        """Note at `place` the names that point nowhere. Runs after `check`, and where that doesn't."""
+
     def __post_init__(self) -> None:
         place = Place(from_python=True)
         _settle(self, {option.key: getattr(self, option.attribute) for option in self._options}, place)
@@ -168,6 +171,7 @@ def _settle(instance: Section, given: Mapping[str, object], place: Place) -> Non
         for attribute, value in instance.complete().items():
             object.__setattr__(instance, attribute, value)
         instance.check(place)
+    instance.check_names(place)
 
 
 def _read_value(option: Option, value: object, place: Place) -> object:

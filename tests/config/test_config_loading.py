@@ -265,3 +265,19 @@ def test_what_is_found_later_gets_its_file_and_line() -> None:
         "more.toml:5: routes[0].match.path[1]: wrong",
         "more.toml:9: error_pages.404: wrong",
     ]
+
+
+def test_a_name_that_points_nowhere_is_told_beside_an_unknown_key() -> None:
+    text = """
+        zzz = 1
+        [[listeners]]
+        bind = "127.0.0.1:8080"
+        [upstreams.web]
+        servers = ["http://127.0.0.1:3000"]
+        [[routes]]
+        upstream = "wob"
+        yyy = 1
+    """
+    with pytest.raises(ConfigError) as raised:
+        load_toml(text, source="x.toml")
+    assert {problem.place for problem in raised.value.problems} == {"zzz", "routes[0].upstream", "routes[0].yyy"}

@@ -198,6 +198,7 @@ def test_every_problem_is_told_at_once_with_its_place() -> None:
         "Config: upstreams.api.servers[1].url: this key is needed",
         'Config: routes[1].match.client_ip: "10.0.0.1/8" has bits set behind its prefix; did you mean "10.0.0.0/8"?',
         "Config: routes[1]: a route has exactly one of upstream, redirect and respond; here is none",
+        'Config: routes[0].upstream: there is no "apo" in [upstreams]; did you mean "api"?',
     ]
 
 
