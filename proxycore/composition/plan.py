@@ -274,8 +274,9 @@ class Plan:
     def find_route(self, exchange: Exchange) -> RoutePlan | None:
         """The first route that matches. Raises Refused where origins disagree on what the path means."""
         assert exchange.path is not None
+        side = exchange.downstream
         found = self._table.find(
-            exchange.request, exchange.path, exchange.downstream.listener, exchange.client.ip, exchange.trace
+            exchange.request, exchange.path, side.listener, exchange.client.ip, exchange.trace, side.peer.tls_subject
         )
         if found is None:
             return None

@@ -211,6 +211,7 @@ def covers(first: Match, second: Match) -> bool:
         and _covers_words(_methods(first), second.method)
         and all(_covers_table(getattr(first, key), getattr(second, key)) for key in ("header", "query", "cookie"))
         and _covers_networks(first.client_ip, second.client_ip)
+        and _covers_subjects(first.tls_subject, second.tls_subject)
     )
 
 
@@ -220,6 +221,10 @@ def _methods(match: Match) -> tuple[str, ...]:
 
 def _covers_words(first: tuple[str, ...], second: tuple[str, ...]) -> bool:
     return not first or (bool(second) and set(second) <= set(first))
+
+
+def _covers_subjects(first: tuple[str, ...], second: tuple[str, ...]) -> bool:
+    return _covers_words(first, second) or ("*" in first and bool(second))
 
 
 def _covers_all(first: tuple[str, ...], second: tuple[str, ...], one_covers: Callable[[str, str], bool]) -> bool:

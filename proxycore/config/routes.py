@@ -94,6 +94,11 @@ class Match(Section):
         default=Table(),
     )
     client_ip: Networks = setting(ListOf(NetworkOf(), least=1), "Networks of the client.", default=())
+    tls_subject: Words = setting(
+        ListOf(forms.TEXT, least=1),
+        "Subjects of the client's certificate, as `{tls_subject}` has them; `*` is any certificate.",
+        default=(),
+    )
     any: Setting[Match | Mapping[str, Any] | Sequence[Match | Mapping[str, Any]], tuple[Match, ...]] = setting(
         ListOf(Nested(lambda: Match), least=1), "Matches of which at least one must hold.", default=()
     )

@@ -136,7 +136,7 @@ class CacheFilter(Filter):
 
     def _subject(self, exchange: Exchange) -> Subject:
         assert exchange.path is not None
-        return Subject(exchange.request, exchange.path, exchange.listener, exchange.client.ip)
+        return Subject(exchange.request, exchange.path, exchange.listener, exchange.client.ip, exchange.tls_subject)
 
     def _look(self, exchange: Exchange, lookup: Lookup) -> Verdict | None:
         """Answer from the store, wait, or let the request go to the origin."""

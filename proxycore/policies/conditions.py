@@ -35,19 +35,22 @@ NO, DISPUTED, YES = 0, 1, 2
 """What a condition answers. Integers, so that `min` and `max` are `all` and `any`."""
 
 ANY_VALUE = "*"
-"""The value of a header, query or cookie condition that only asks for its presence."""
+"""The value of a header, query, cookie or subject condition that only asks for its presence."""
 
 
 class Subject:
     """A request under examination. What is costly to find out is found out when it is first asked for."""
 
-    __slots__ = ("_client", "_host", "_readings", "client_ip", "listener", "path", "request")
+    __slots__ = ("_client", "_host", "_readings", "client_ip", "listener", "path", "request", "tls_subject")
 
-    def __init__(self, request: RequestHead, path: NormalPath, listener: str, client_ip: str) -> None:
+    def __init__(
+        self, request: RequestHead, path: NormalPath, listener: str, client_ip: str, tls_subject: str = ""
+    ) -> None:
         self.request = request
         self.path = path
         self.listener = listener
         self.client_ip = client_ip
+        self.tls_subject = tls_subject
         self._host: bytes | None = None
         self._client: int | None = None
         self._readings: list[tuple[bytes, bytes]] | None = None
@@ -427,6 +430,27 @@ class ClientIn(Condition):
         return f"client in {_either(map(str, self.networks))}"
 
 
+class SubjectIs(Condition):
+    """The client's certificate was verified, and its subject is one of these, or any."""
+
+    __slots__ = ("subjects",)
+
+    def __init__(self, subjects: Iterable[str]) -> None:
+        self.subjects = tuple(subjects)
+
+    def answer(self, subject: Subject) -> int:
+        shown = subject.tls_subject
+        return YES if shown and (shown in self.subjects or ANY_VALUE in self.subjects) else NO
+
+    def why_not(self, subject: Subject) -> str:
+        if not subject.tls_subject:
+            return "there is no verified client certificate"
+        return f"subject {subject.tls_subject!r} is not {_either(map(repr, self.subjects))}"
+
+    def __str__(self) -> str:
+        return "subject " + ("present" if ANY_VALUE in self.subjects else _either(map(repr, self.subjects)))
+
+
 def compile_match(match: Match, case_matters: frozenset[bytes] = frozenset()) -> Condition:
     """The condition that a match is: all of its keys. Cheap and telling ones come first.
 
@@ -449,6 +473,8 @@ def compile_match(match: Match, case_matters: frozenset[bytes] = frozenset()) ->
     parts += [CookieHas(name, values) for name, values in match.cookie.items()]
     if match.client_ip:
         parts.append(ClientIn(match.client_ip))
+    if match.tls_subject:
+        parts.append(SubjectIs(match.tls_subject))
     if match.path_regex is not None:
         parts.append(PathLike(match.path_regex))
     if match.any:

@@ -130,22 +130,28 @@ class RouteTable:
         self._domain_labels = sorted({domain.count(b".") + 1 for domain in self._by_domain})
 
     def find(
-        self, request: RequestHead, path: NormalPath, listener: str, client_ip: str, trace: Trace | None = None
+        self,
+        request: RequestHead,
+        path: NormalPath,
+        listener: str,
+        client_ip: str,
+        trace: Trace | None = None,
+        tls_subject: str = "",
     ) -> CompiledRoute | None:
         """The first route that matches, or None: answer 404.
 
         `path` is `normalise(request.target)`; `request.scheme` is the one that the client used, which a
-        trusted proxy may have told (`forwarding`). Raises `Refused` (400) where origins disagree on what
-        the path means and the routes would part over it.
+        trusted proxy may have told (`forwarding`); `tls_subject` is empty without a verified certificate.
+        Raises `Refused` (400) where origins disagree on what the path means and the routes would part over it.
         """
         if trace is not None:
-            return self._find_aloud(Subject(request, path, listener, client_ip), trace)
+            return self._find_aloud(Subject(request, path, listener, client_ip, tls_subject), trace)
         spelt = path.path
         folded = spelt.lower()
         shelves = self._shelves(request.authority, folded) if self._has_hosts else self._everywhere.shelves(folded)
         # OPTIONS * finds what `/*` has been filed with, so there too whole conditions are asked.
         if path.other is not None or spelt == b"*" or (folded != spelt and self._case_counts(request, spelt, shelves)):
-            return self._find_among_readings(Subject(request, path, listener, client_ip))
+            return self._find_among_readings(Subject(request, path, listener, client_ip, tls_subject))
         if not shelves:
             return None
         first = shelves[0][0]
@@ -154,7 +160,7 @@ class RouteTable:
                 first = shelf[0]
         if first.remainder is None:
             return first
-        return self._first(shelves, Subject(request, path, listener, client_ip), proven=True)
+        return self._first(shelves, Subject(request, path, listener, client_ip, tls_subject), proven=True)
 
     def _case_counts(self, request: RequestHead, spelt: bytes, shelves: list[Shelf]) -> bool:
         """Whether a path with capitals may mean another rule than its folded form, which has found `shelves`."""

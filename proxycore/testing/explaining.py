@@ -88,6 +88,7 @@ def explain(
     materials: Materials | None = None,
     filters: Sequence[Filter] = (),
     client_ip: str = CLIENT_IP,
+    tls_subject: str = "",
     listener: str | None = None,
     like: Core | None = None,
     now: float = 0.0,
@@ -96,15 +97,17 @@ def explain(
     """What `config` does with `request`, a method and a URL ("GET https://example.com/"), or a URL alone.
 
     `like` is a core at work, whose clock says `now`: its servers' health, its limits and its caches count. `known` are
-    steps that come before all others. Raises ConfigError, ValueError for what is no URL or no address, and NoListener
-    for a `listener` that isn't there or can't take it.
+    steps that come before all others. Raises ConfigError; ValueError for what is no URL or no address, or a
+    `tls_subject` where no certificate is asked for; and NoListener for a `listener` that isn't there or can't take it.
     """
     method, _, url = request.rpartition(" ")
     if parse_address(client_ip) is None:
         raise ValueError(f"no IP address: {client_ip!r}")
     proxy = Proxy(config, materials=materials, filters=filters, like=like, now=now)
     try:
-        journey = proxy.request(method or "GET", url, headers=headers, client_ip=client_ip, listener=listener)
+        journey = proxy.request(
+            method or "GET", url, headers=headers, client_ip=client_ip, tls_subject=tls_subject, listener=listener
+        )
     except NoListener as error:
         if listener is not None:
             raise

@@ -129,6 +129,7 @@ class Proxy:
         headers: Headers | None = None,
         body: bytes | None = None,
         client_ip: str = CLIENT_IP,
+        tls_subject: str = "",
         listener: str | None = None,
     ) -> Journey:
         """Send a request, and see how it fares.
@@ -136,7 +137,8 @@ class Proxy:
         The path goes out as it is written, `..` and all; what can't stand in a request is percent-encoded.
         The URL's scheme (and port, where listeners differ by it) chooses the listener, unless
         `listener` names one. A listener without TLS takes https where it has `trusted_proxies`: the
-        request comes from one of them then, which tells the scheme and the client. Raises NoListener.
+        request comes from one of them then, which tells the scheme and the client. `tls_subject` is that of
+        the client's certificate. Raises NoListener, and ValueError where the listener asks for no certificate.
         """
         parts = urlsplit(url)
         if parts.scheme not in _PORTS or not parts.netloc:
@@ -153,14 +155,28 @@ class Proxy:
         if body is not None:
             lines.append(f"Content-Length: {len(body)}")
         head = "\r\n".join(lines).encode("utf-8", "surrogateescape") + b"\r\n\r\n"
-        return self.send(head + (body or b""), listener=entrance.name, client_ip=peer, name=f"{method} {url}")
+        return self.send(
+            head + (body or b""),
+            listener=entrance.name,
+            client_ip=peer,
+            tls_subject=tls_subject,
+            name=f"{method} {url}",
+        )
 
     def send(
-        self, data: bytes, *, listener: str | None = None, client_ip: str = CLIENT_IP, name: str = "bytes"
+        self,
+        data: bytes,
+        *,
+        listener: str | None = None,
+        client_ip: str = CLIENT_IP,
+        tls_subject: str = "",
+        name: str = "bytes",
     ) -> Journey:
         """Send the bytes of one request as they are, well-formed or not. `name` is how failures call it."""
         self._end_journey()
         entrance = self._entrance("http", None, listener) if listener is None else self._entrance("", None, listener)
+        if tls_subject and (entrance.tls is None or entrance.tls.client_authentication == "off"):
+            raise ValueError(f'listener "{entrance.name}" asks no client for a certificate')
         conn = self.core.next_conn_id()
         journey = self._journey = Journey(self, name, conn, entrance.name)
         # The one thing that traffic never does: an exchange takes its trace from the plan that it begins under.
@@ -170,6 +186,8 @@ class Proxy:
         journey.trace.add("listener", "took", entrance.name, f"{', '.join(entrance.bind)}; {spoken}")
         try:
             self._tell("accepted", conn, entrance.name, (client_ip, 50_000), ("192.0.2.10", 80))
+            if tls_subject:  # TLS is outside here, and what it proved is told in its stead
+                self.core._engine.clients[conn].peer.tls_subject = tls_subject
             self._tell("data_received", conn, data)
         finally:
             self.core._engine.plan.trace = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -354,6 +355,20 @@ def test_the_subject_of_a_client_reaches_what_is_sent_on() -> None:
     here.say(here.servers[0], b"HTTP/1.1 204 No Content\r\n\r\n")
     (ended,) = [notice for notice in here.notices if isinstance(notice, ExchangeEnded)]
     assert ended.tls_subject.startswith("CN=ann.example,")
+
+
+@pytest.mark.parametrize("name", ["ann.example", ""])
+def test_a_route_is_chosen_by_who_the_client_is(name: str) -> None:
+    asked, context = asking(required=False)
+    known = Route(name="known", match={"tls_subject": "*"}, respond={"status": 200, "body": "hello"})
+    here = world(replace(asked, routes=[known, *asked.routes]), context)
+    trusted = client_context()
+    if name:
+        leaf(name).configure_cert(trusted)
+    client = here.connect(trusted)
+    here.say(client, GET)
+    assert bool(here.servers) is not bool(name)
+    assert (b"hello" in client.text) is bool(name)
 
 
 @pytest.mark.parametrize("required", [True, False])

@@ -32,9 +32,12 @@ def request_for(
     return RequestHead(method, target, host, headers, scheme=scheme)
 
 
-def matches(match: Match, request: RequestHead, *, listener: str = "web", client_ip: str = "192.0.2.1") -> bool:
+def matches(
+    match: Match, request: RequestHead, *, listener: str = "web", client_ip: str = "192.0.2.1", tls_subject: str = ""
+) -> bool:
     table = RouteTable([Route(name="it", match=match, upstream="a")])
-    found = table.find(request, normalise(request.target), listener=listener, client_ip=client_ip)
+    path = normalise(request.target)
+    found = table.find(request, path, listener=listener, client_ip=client_ip, tls_subject=tls_subject)
     return found is not None
 
 
@@ -188,6 +191,22 @@ def test_a_cookie_that_http_2_split_over_fields_is_found() -> None:
 )
 def test_client_ip(networks: str | list[str], client: str, expected: bool) -> None:
     assert matches(Match(client_ip=networks), request_for(), client_ip=client) is expected
+
+
+@pytest.mark.parametrize(
+    ("subjects", "shown", "expected"),
+    [
+        ("CN=ann,O=example", "CN=ann,O=example", True),
+        (["CN=bob", "CN=ann"], "CN=ann", True),
+        ("CN=ann", "CN=ann,O=example", False),
+        ("CN=ann", "", False),
+        ("*", "CN=ann", True),
+        ("*", "", False),
+        (["CN=bob", "*"], "CN=ann", True),
+    ],
+)
+def test_tls_subject(subjects: str | list[str], shown: str, expected: bool) -> None:
+    assert matches(Match(tls_subject=subjects), request_for(), tls_subject=shown) is expected
 
 
 def test_listener() -> None:
@@ -348,6 +367,7 @@ def test_a_matcher_that_fails_leaves_the_table_as_it_was(monkeypatch: pytest.Mon
         (Match(query={"q": "1"}), "query q is absent"),
         (Match(cookie={"c": "1"}), "cookie c is 'z', not '1'"),
         (Match(client_ip="10.0.0.0/8"), "client 192.0.2.1 is not in 10.0.0.0/8"),
+        (Match(tls_subject="*"), "there is no verified client certificate"),
         (Match(any=[Match(method="PUT"), Match(path="/y")]), "method GET is not PUT; path /x is not /y"),
         (Match(not_=Match(path="/x")), "it is excluded: path /x"),
         (Match(host="api.example.com", method="PUT"), "method GET is not PUT"),

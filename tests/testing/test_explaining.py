@@ -155,3 +155,44 @@ def test_filters_of_the_users_own() -> None:
     assert reasons(refused, "filter")[1] == ("refused", "Door", "403, rule door")
     with pytest.raises(AssertionError, match="KeyError"):
         explain(configured(), "http://x/broken", filters=filters)
+
+
+CERTIFICATES = """
+[[listeners]]
+name = "plain"
+bind = "127.0.0.1:80"
+[[listeners]]
+name = "web"
+bind = "127.0.0.1:443"
+[listeners.tls]
+certificates = { certificate = "a.crt", key = "a.key" }
+client_authentication = "optional"
+client_ca = "ca.pem"
+[[routes]]
+name = "ann"
+match = { tls_subject = "CN=ann" }
+respond = { body = "ann" }
+[[routes]]
+name = "others"
+respond = { status = 404 }
+"""
+
+
+@pytest.mark.parametrize(
+    ("subject", "route", "reason"),
+    [
+        ("CN=ann", "ann", "subject 'CN=ann'"),
+        ("CN=bob", "others", "subject 'CN=bob' is not 'CN=ann'"),
+        ("", "others", "there is no verified client certificate"),
+    ],
+)
+def test_whose_certificate_the_client_shows(subject: str, route: str, reason: str) -> None:
+    config = load_toml(CERTIFICATES, source="test")
+    explanation = explain(config, "https://x/", tls_subject=subject)
+    assert explanation.as_dict()["route"] == route
+    assert reason in [step[2] for step in reasons(explanation, "route")]
+
+
+def test_a_subject_is_shown_only_where_one_is_asked_for() -> None:
+    with pytest.raises(ValueError, match='listener "plain" asks no client for a certificate'):
+        explain(load_toml(CERTIFICATES, source="test"), "http://x/", tls_subject="CN=ann")

@@ -88,6 +88,7 @@ _ASKED: Schema = {
         "request": {**_TEXT, "description": 'A method and a URL, such as "GET https://example.com/".'},
         "headers": {"type": "object", "additionalProperties": _FIELD},
         "client_ip": {**_TEXT, "description": "Who asks."},
+        "tls_subject": {**_TEXT, "description": "Subject of the certificate that the client shows."},
         "listener": {**_TEXT, "description": "Where it arrives; else the first listener that fits the URL."},
     },
 }
@@ -121,6 +122,7 @@ class Asked:
     request: str
     headers: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
     client_ip: str = "192.0.2.1"
+    tls_subject: str = ""
     listener: str | None = None
 
 

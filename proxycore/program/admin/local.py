@@ -120,6 +120,7 @@ class Local:
                 asked.headers,
                 materials=service.materials,
                 client_ip=asked.client_ip,
+                tls_subject=asked.tls_subject,
                 listener=asked.listener,
                 like=service.core,
                 now=time.monotonic(),

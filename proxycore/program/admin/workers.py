@@ -223,6 +223,8 @@ class Workers:
         }
         if asked.listener is not None:
             content["listener"] = asked.listener
+        if asked.tls_subject:
+            content["tls_subject"] = asked.tls_subject
         for path in self._paths.values():
             try:
                 explanation: dict[str, Any] = _ask(path, "POST", "/api/v1/explain", content, limit=ORDER_LIMIT)

@@ -49,6 +49,12 @@ def add_parser(commands: Any) -> None:
         help="who asks (default: %(default)s)",
     )
     parser.add_argument(
+        "--tls-subject",
+        metavar="SUBJECT",
+        default="",
+        help='the subject of the certificate that the client shows, such as "CN=ann,O=example"',
+    )
+    parser.add_argument(
         "--listener", metavar="NAME", help="where it arrives; else the first listener that fits the URL"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -69,6 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
             headers_of(arguments.header),
             materials=loaded.materials,
             client_ip=arguments.client_ip,
+            tls_subject=arguments.tls_subject,
             listener=arguments.listener,
         )
     except (NoListener, ValueError) as error:
