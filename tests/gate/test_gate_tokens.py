@@ -106,6 +106,12 @@ def test_a_token_that_demands_an_extension_is_refused() -> None:
     proxy().get("http://a/", headers=bearing(token(crit=["exp"]))).is_refused(401)
 
 
+@pytest.mark.parametrize("algorithm", [["ES256"], {"ES256": 1}, None, 256])
+def test_an_algorithm_that_is_no_text_is_refused(algorithm: Any) -> None:
+    bad = unsigned({"alg": algorithm}) + ".c2ln"
+    proxy().get("http://a/", headers=bearing(bad)).is_refused(401, rule="jwt.service")
+
+
 @pytest.mark.parametrize("time", ["soon", True, {}, 1e300])
 def test_a_time_that_is_none_is_refused(time: Any) -> None:
     signed = library.PyJWS().encode(json.dumps({**CLAIMS, "exp": time}).encode(), EC, algorithm="ES256")

@@ -103,7 +103,7 @@ class TokenPolicy:
         except (self._library.PyJWTError, ValueError):
             raise TokenRefused("it is no token") from None
         algorithm, kid = header.get("alg"), header.get("kid")
-        if algorithm not in self._algorithms:
+        if not isinstance(algorithm, str) or algorithm not in self._algorithms:
             raise TokenRefused("its algorithm is not accepted")
         if "crit" in header:  # RFC 7515 section 4.1.11: we understand no extension
             raise TokenRefused("it demands an extension")
