@@ -16,10 +16,15 @@ if TYPE_CHECKING:
 
 # What tells the asked upstream about the request; a client's own say in it is removed.
 _TOLD = frozenset((b"x-forwarded-method", b"x-forwarded-uri", b"x-original-method", b"x-original-uri"))
-# Of content that isn't sent along.
-_OF_CONTENT = frozenset((b"content-type", b"content-encoding", b"content-language", b"expect", b"range", b"if-range"))
+# Of content that isn't sent along, and conditions: they are about what was asked for, and who decides would answer 304.
+_OF_CONTENT = frozenset(
+    b"content-type content-encoding content-language expect range "
+    b"if-range if-match if-none-match if-modified-since if-unmodified-since".split()
+)
 # What a refusal of the asked upstream may tell the client: how to log in, and where.
 _PASSED_ON = frozenset((b"www-authenticate", b"location", b"set-cookie"))
+# What is a refusal. A 304 is none: the client would show what it has kept.
+_REFUSALS = frozenset((301, 302, 303, 307, 308, 401, 403))
 
 _NO_ANSWER = Reject(503, "What decides on this request did not answer.", rule="forward_auth")
 
@@ -55,7 +60,7 @@ class ForwardAuthFilter(Filter):
         if 200 <= status < 300:
             self._admit(exchange, headers)
             return None
-        if status not in (401, 403) and not 300 <= status < 400:
+        if status not in _REFUSALS:
             return self._refuse(exchange, _NO_ANSWER, f"it answered {status}")
         passed_on = Headers([field for field in headers.fields if field[0] in _PASSED_ON])
         reject = Reject(status, "You may not come in, or not yet.", rule="forward_auth", headers=passed_on)

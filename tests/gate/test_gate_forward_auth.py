@@ -36,7 +36,7 @@ CONFIG = Config(
 )
 ASKED = (
     b"POST /orders?a=b HTTP/1.1\r\nHost: shop\r\nX-User: root\r\nX-Forwarded-Uri: /open\r\nCookie: s=1\r\n"
-    b"Content-Length: 2\r\n\r\nhi"
+    b"If-None-Match: *\r\nIf-Modified-Since: Fri, 20 Nov 2026 00:00:00 GMT\r\nContent-Length: 2\r\n\r\nhi"
 )
 
 
@@ -51,6 +51,7 @@ QUESTION = without(
     b"root",
     b"/open",
     b"content-length",
+    b"if-",
     b"hi",
     having=(
         b"GET /check HTTP/1.1\r\n",
@@ -91,6 +92,8 @@ def test_a_yes_lets_in_with_what_it_says_of_the_user() -> None:
             b"HTTP/1.1 302 X\r\nLocation: https://login\r\nSet-Cookie: a=1\r\n",
             (b"HTTP/1.1 302 ", b"location: https://login\r\n", b"set-cookie: a=1\r\n"),
         ),
+        (b"HTTP/1.1 300 X\r\n", (b"HTTP/1.1 503 ",)),
+        (b"HTTP/1.1 304 X\r\n", (b"HTTP/1.1 503 ",)),
         (b"HTTP/1.1 404 X\r\n", (b"HTTP/1.1 503 ",)),
         (b"HTTP/1.1 500 X\r\n", (b"HTTP/1.1 503 ",)),
     ],
