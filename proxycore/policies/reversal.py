@@ -43,7 +43,7 @@ class Reversal:
         found = _ABSOLUTE.match(url)
         if found is None:
             # A relative reference other than a path is resolved by the client against what it asked for.
-            return self._path(url) if url[:1] == b"/" and url[:2] != b"//" else url
+            return _reference(self._path(url)) if url[:1] == b"/" and url[:2] != b"//" else url
         host = _plain(found[2][2:], found[1])
         if not authority or host not in {_plain(name, found[1]) for name in (*servers, authority)}:
             return url
@@ -59,10 +59,12 @@ class Reversal:
     def _cookie(self, cookie: bytes, authority: bytes) -> bytes:
         pair, *attributes = cookie.split(b";")
         kept = [pair]
+        # Browsers take such a cookie with the path "/" only (RFC 6265bis section 4.1.3.2).
+        is_for_host = pair.lstrip(b" \t")[:7].lower() == b"__host-"
         for attribute in attributes:
             name, mark, value = attribute.partition(b"=")
             match name.strip(b" \t").lower():
-                case b"path" if value.strip(b" \t")[:1] == b"/":
+                case b"path" if value.strip(b" \t")[:1] == b"/" and not is_for_host:
                     path = self._path(value.strip(b" \t"))
                     # "/api/" would leave "/api" itself out (RFC 6265 section 5.1.4).
                     kept.append(b" Path=" + (path.rstrip(b"/") or b"/" if self._stripped else path))
@@ -71,6 +73,13 @@ class Reversal:
                 case _:
                     kept.append(attribute)
         return b";".join(kept)
+
+
+def _reference(path: bytes) -> bytes:
+    """A path as a reference. Without a prefix it may begin with two slashes, which would name another host (RFC 3986
+    section 4.2); browsers take a backslash for a slash, and a tab for nothing.
+    """
+    return b"/." + path if path[1:].lstrip(b"\t")[:1] in (b"/", b"\\") else path
 
 
 def _plain(authority: bytes, scheme: bytes) -> bytes:

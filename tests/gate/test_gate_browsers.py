@@ -181,6 +181,9 @@ ADD = {"add_prefix": "/app"}
         (ADD, "/app/x", "/x"),
         (ADD, "/app", "/"),
         (ADD, "/apple", "/apple"),
+        (ADD, "/app//evil.test/", "/.//evil.test/"),
+        (ADD, "/app/\\evil.test/", "/./\\evil.test/"),
+        (ADD, "/app/\t/evil.test/", "/./\t/evil.test/"),
     ],
 )
 def test_locations_are_put_into_the_clients_words(rewrite: Any, sent: str, got: str) -> None:
@@ -198,6 +201,7 @@ def test_locations_are_put_into_the_clients_words(rewrite: Any, sent: str, got: 
         (STRIP, "a=1; path=/x", "a=1; Path=/api/x"),
         (ADD, "a=1; Path=/app/x", "a=1; Path=/x"),
         (ADD, "a=1; Path=/", "a=1; Path=/"),
+        (STRIP, "__Host-a=1; Path=/; Secure", "__Host-a=1; Path=/; Secure"),
     ],
 )
 def test_cookies_keep_to_the_clients_host_and_paths(rewrite: Any, sent: str, got: str) -> None:
