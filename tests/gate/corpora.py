@@ -23,6 +23,14 @@ def corpus(name: str) -> Iterator[tuple[str, RequestHead, bytes]]:
             yield line, *as_request(place, payload)
 
 
+def spellings() -> Iterator[tuple[str, bytes, str]]:
+    """Each line of `spellings.txt`: the form to ask for, the spelling, and what it says."""
+    for line in (FOLDER / "spellings.txt").read_text(encoding="utf-8").splitlines():
+        if line and not line.startswith("#"):
+            form, spelling, normal = line.split("\t")
+            yield form, spelling.encode(), normal.replace("\\n", "\n").replace("\\t", "\t").replace("\\\\", "\\")
+
+
 def as_request(place: str, payload: str) -> tuple[RequestHead, bytes]:
     """A request that carries a payload in one place, and is ordinary elsewhere."""
     target, fields, content = b"/search?page=2&q=shoes", [(b"user-agent", AGENT), (b"accept", b"*/*")], b""

@@ -1,7 +1,9 @@
 """Looking at a request: which values it has, what the rules find in them, and whether that is enough.
 
-Most values of most requests are plain: letters, digits and signs that mean nothing to anybody. Those cost one match of
-a character class; only the others are normalised and read by the rules.
+Most values of most requests are plain: letters, digits and signs that mean little to anybody, and nothing among them
+that any rule begins to look for. Those cost a match of a character class and a search for such beginnings; only the
+others are normalised and read by all the rules, which takes some 2 us for each character. So a request has a budget of
+characters, a share of the window that is read; one that would need more is as suspicious as an attack.
 """
 
 from __future__ import annotations
@@ -9,16 +11,16 @@ from __future__ import annotations
 import json
 import re
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable
 from typing import NamedTuple
 
 from proxycore.config import Waf
 from proxycore.policies.waf.normalising import Forms, normalise_text, normalise_value
-from proxycore.policies.waf.rules import RULES, Place, Rule
+from proxycore.policies.waf.rules import RULES, TOO_MUCH, Place, Rule
 from proxycore.words.messages import RequestHead
 
-VALUES_MAX = 500
-"""Values of one request that are read: a bound on the work that one can cause."""
+BUDGET_SHARE = 4
+"""Characters that rules read of a head, and of content: this part of the window. A plain value counts as one."""
 
 _LONGEST_MATCH = 100
 """Characters of a match that are told in the log."""
@@ -26,18 +28,28 @@ _LONGEST_MATCH = 100
 _VALUE_MAX = 8_192
 """Bytes of one value that rules read."""
 
-_is_plain = re.compile(rb"(?!rO0AB|aced)(?:[A-Za-z0-9.,:@~-]|_(?!_))*").fullmatch
+# What is plain, as far as its signs go. A sum that goes on with a word of logic is where SQL is injected into a number.
+_NO_SUM = rb"(?![ +]*-?[0-9]+[ +]*(?i:or|and|xor))"
+_is_plain = re.compile(_NO_SUM + rb"[A-Za-z0-9_.,:@~-]*").fullmatch
+_is_words = re.compile(_NO_SUM + rb"[A-Za-z0-9 +.,:@_-]*").fullmatch
+_is_plain_field = re.compile(_NO_SUM + rb"(?:[A-Za-z0-9 _.,:/+=?@~-]|; ?(?:charset|boundary)=)*").fullmatch
 _is_plain_path = re.compile(
     rb"(?:/[A-Za-z0-9_-][A-Za-z0-9_,@~-]*(?:\.(?:html?|js|css|png|jpe?g|svg|json|woff2?|ico))?)*/?"
 ).fullmatch
-_is_plain_field = re.compile(rb"[A-Za-z0-9 _.,:;/()+=*?@\"~-]*").fullmatch
-# Words with blanks between them, and none that some rule knows: what people search for.
-_is_words = re.compile(rb"[A-Za-z0-9+.,:@_-]*").fullmatch
+# A single word is no attack, except for objects in the coding of Java.
+_is_word = re.compile(rb"(?!(?i:ro0ab|aced))[A-Za-z0-9]*").fullmatch
+# What rules begin with among plain signs: where none of it is, none of them finds anything. In lower case; each begins
+# with a letter of its own, by which the search finds its way in one look at most characters.
 _tells = re.compile(
-    rb"select|union|order|having|waitfor|procedure|outfile|dumpfile|schema|sysobj|sqlite_|catalog|all_tables|xp_|sp_|dbms_|utl_|"
-    rb"true|false|powershell|cmd|bash|nc\+|process|java|ognl|loader|wp-config|boot\.ini|id_|script|--|__|\.\.|jndi|ro0ab|"
-    rb"^-?[0-9]+\+*(?:or|and|xor)",
-    re.IGNORECASE,
+    rb"\.\.|--|__|@@|@import|:/(?<!http:/)(?<!https:/)|://[0-9.]|\?$|/(?:\.|cgi|dev|etc|home|proc|root|server|var)|"
+    rb"a(?:ced|ction[ +]*=|ctuator|ll_tables)|b(?:374k|ackdoor|ash|in/|oot\.ini)|"
+    rb"c(?:99|atalog|hild_|lassload|md|onfirm|onstructor|url[ +])|d(?:ata:|bms_|elete|ocument|rop|umpfile)|"
+    rb"e(?:lmah|tc/)|f(?:alse|ile:|reemarker)|h(?:aving|ref[ +]*=)|i(?:d_|netpub|nsert)|j(?:ava|ndi)|loader|metadata|"
+    rb"n(?:c(?:\.exe)?[ +]|ew-object)|o(?:gnl|n[a-z0-9_]{3,20}[ +]*=|rder|utfile)|"
+    rb"p(?:hpinfo|hpmyadmin|owershell|roc/|rocedure|rocess)|r(?:57|m[ +]+-|o0ab)|"
+    rb"s(?:[ +]?c[ +]?r[ +]?i[ +]?p[ +]?t|chema|elect|hell|p_|qlite_|rcdoc|tyle|ys(?:col|dat|obj))|"
+    rb"t(?:his\.|hreaddump|race\.axd|rue)|u(?:nion|pdate|tl_)|var/|"
+    rb"w(?:aitfor|eb-inf|eb\.conf|get[ +]|indow|innt|p-config|so)|xp_"
 ).search
 AGENTS_MAX = 1_000
 """User agents that are known to be no scanners. There are few, and each comes with every request."""
@@ -72,10 +84,31 @@ class Verdict(NamedTuple):
     score: int
 
 
+class _Reading:
+    """What was found so far, and how many characters may still be read."""
+
+    __slots__ = ("findings", "left")
+
+    def __init__(self, budget: int) -> None:
+        self.findings: list[Finding] = []
+        self.left = budget
+
+
 class Inspector:
     """A route's `waf`, compiled."""
 
-    __slots__ = ("_agents", "_by_place", "_trusts_words", "_window", "threshold")
+    __slots__ = (
+        "_agents",
+        "_budget",
+        "_by_place",
+        "_is_plain",
+        "_is_plain_field",
+        "_is_plain_path",
+        "_is_words",
+        "_too_much",
+        "_window",
+        "threshold",
+    )
 
     def __init__(self, waf: Waf) -> None:
         excluded = frozenset(waf.exclude)
@@ -83,96 +116,126 @@ class Inspector:
         places: tuple[Place, ...] = ("path", "query", "header", "agent", "cookie", "body")
         self._by_place = {place: tuple(rule for rule in rules if place in rule.places) for place in places}
         self._agents: dict[bytes, None] = {}
-        self._trusts_words = waf.level == 1
+        # Rules of higher levels suspect signs and words in whatever order.
+        trusts = waf.level == 1
+        self._is_plain = _is_plain if trusts else _is_word
+        self._is_words = _is_words if trusts else _is_word
+        self._is_plain_path = _is_plain_path if trusts else _is_word
+        self._is_plain_field = _is_plain_field if trusts else _is_word
         self._window = waf.body
+        self._budget = waf.body // BUDGET_SHARE
+        self._too_much = None if TOO_MUCH.id in excluded else TOO_MUCH
         self.threshold = waf.threshold
 
     def head(self, request: RequestHead) -> Verdict | None:
         """What is found in a request's target, headers and cookies; None: nothing."""
-        findings: list[Finding] = []
+        reading = _Reading(self._budget)
         path, _, query = request.target.partition(b"?")
-        if not _is_plain_path(path):
-            self._read("path", "path", normalise_value(path, plus_is_blank=False), findings)
+        if _asks_for_more(path, self._is_plain_path):
+            self._value("path", "path", path, reading)
         if query:
-            self._pairs("query", query.split(b"&", VALUES_MAX), findings)
+            self._pairs("query", query, reading)
         for name, value in request.headers.fields:
             if name == b"cookie":
-                self._cookies(value, findings)
+                self._cookies(value, reading)
             elif name == b"user-agent":
                 if value not in self._agents:
-                    self._agent(value[:_VALUE_MAX], findings)
-            elif name not in _UNREAD and not _is_plain_field(value):
-                forms = normalise_value(value[:_VALUE_MAX], plus_is_blank=False)
-                self._read("header", f"header {name.decode()}", forms, findings)
-        return _judged(findings)
+                    self._agent(value[:_VALUE_MAX], reading)
+            elif name not in _UNREAD and _asks_for_more(value, self._is_plain_field):
+                self._value("header", f"header {name.decode()}", value, reading)
+        return self._judged(reading, "head")
 
     def body(self, request: RequestHead, content: bytes) -> Verdict | None:
         """What is found in the beginning of a request's content; None: nothing."""
-        findings: list[Finding] = []
+        reading = _Reading(self._budget)
         media_type = (request.headers.get(b"content-type") or b"").lower()
         coding = request.headers.get(b"content-encoding")
         if coding is not None:
             content = _inflated(content, coding.lower(), self._window)
         if media_type.startswith(b"application/x-www-form-urlencoded"):
-            self._pairs("body", content.split(b"&", VALUES_MAX), findings)
+            self._pairs("body", content, reading)
         elif b"json" in media_type:
-            self._json(content, findings)
+            self._json(content, reading)
         elif media_type.startswith(b"multipart/"):
-            self._multipart(request.headers.get(b"content-type") or b"", content, findings)
+            self._multipart(request.headers.get(b"content-type") or b"", content, reading)
         else:
-            text = normalise_value(content, plus_is_blank=False)
-            self._read("body", "content", text, findings)
-        return _judged(findings)
+            self._value("body", "content", content, reading)
+        return self._judged(reading, "content")
 
-    def _agent(self, value: bytes, findings: list[Finding]) -> None:
-        known = len(findings)
-        self._read("agent", "user-agent", Forms(value.decode("latin-1").lower()), findings)
-        if not _is_plain_field(value):
-            self._read("header", "user-agent", normalise_value(value, plus_is_blank=False), findings)
-        if len(findings) == known:
+    def _agent(self, value: bytes, reading: _Reading) -> None:
+        known = len(reading.findings)
+        self._read("agent", "user-agent", Forms(value.decode("latin-1").lower()), reading)
+        if _asks_for_more(value, self._is_plain_field):
+            self._value("header", "user-agent", value, reading)
+        if len(reading.findings) == known and reading.left >= 0:
             if len(self._agents) >= AGENTS_MAX:
                 self._agents.clear()
             self._agents[value] = None
 
-    def _pairs(self, place: Place, pairs: Iterable[bytes], findings: list[Finding]) -> None:
-        for pair in pairs:
+    def _pairs(self, place: Place, text: bytes, reading: _Reading) -> None:
+        for pair in text.split(b"&", max(0, reading.left)):
             name, _, value = pair.partition(b"=")
-            if not _is_plain(name):
-                self._read(place, f"name in {place}", normalise_value(name[:_VALUE_MAX], plus_is_blank=True), findings)
-            if not (_is_plain(value) or (self._trusts_words and _is_words(value) and not _tells(value))):
-                where = f'{place} "{name[:40].decode("ascii", "replace")}"'
-                self._read(place, where, normalise_value(value[:_VALUE_MAX], plus_is_blank=True), findings)
+            reading.left -= 1
+            if _asks_for_more(name, self._is_plain):
+                self._value(place, f"name in {place}", name, reading, plus_is_blank=True)
+            if _asks_for_more(value, self._is_words):
+                where = f'{place} "{_shown(name)}"'
+                self._value(place, where, value, reading, plus_is_blank=True)
 
-    def _cookies(self, value: bytes, findings: list[Finding]) -> None:
-        for pair in value.split(b";", VALUES_MAX):
+    def _cookies(self, value: bytes, reading: _Reading) -> None:
+        for pair in value.split(b";", max(0, reading.left)):
             name, _, text = pair.strip(b" ").partition(b"=")
-            if not _is_plain(text):
-                where = f'cookie "{name[:40].decode("ascii", "replace")}"'
-                self._read("cookie", where, normalise_value(text[:_VALUE_MAX], plus_is_blank=False), findings)
+            reading.left -= 1
+            if _asks_for_more(text, self._is_plain):
+                self._value("cookie", f'cookie "{_shown(name)}"', text, reading)
 
-    def _json(self, content: bytes, findings: list[Finding]) -> None:
+    def _json(self, content: bytes, reading: _Reading) -> None:
         # Strings are found in the text itself, so that a document which is cut, or is no JSON, hides nothing.
-        for count, found in enumerate(_JSON_STRING.finditer(content)):
-            if count >= VALUES_MAX:
-                return
+        for found in _JSON_STRING.finditer(content):
             text = found[1]
-            if not _is_plain(text):
-                self._read("body", "a string of JSON", normalise_text(_unescaped(text[:_VALUE_MAX])), findings)
+            reading.left -= 1
+            if not _asks_for_more(text, self._is_words):
+                if reading.left < 0:
+                    return
+            elif self._may_read(text, reading):
+                self._read("body", "a string of JSON", normalise_text(_unescaped(text[:_VALUE_MAX])), reading)
+            else:
+                return
 
-    def _multipart(self, media_type: bytes, content: bytes, findings: list[Finding]) -> None:
+    def _multipart(self, media_type: bytes, content: bytes, reading: _Reading) -> None:
         boundary = _BOUNDARY.search(media_type)
-        parts = content.split(b"--" + boundary[1], VALUES_MAX) if boundary else [content]
+        parts = content.split(b"--" + boundary[1], max(0, reading.left)) if boundary else [content]
         for part in parts:
             head, _, value = part.partition(b"\r\n\r\n")
             names = {found[1].lower(): found[2] for found in _PARAMETER.finditer(head)}
+            reading.left -= 1
             for name in names.values():
-                if not _is_plain(name):
-                    self._read("body", "name of a part", normalise_value(name, plus_is_blank=False), findings)
-            if b"filename" not in names and not _is_plain(value.strip(b"\r\n")):
-                where = f'part "{names.get(b"name", b"")[:40].decode("ascii", "replace")}"'
-                self._read("body", where, normalise_value(value[:_VALUE_MAX], plus_is_blank=False), findings)
+                if _asks_for_more(name, self._is_plain):
+                    self._value("body", "name of a part", name, reading)
+            value = value.strip(b"\r\n")
+            if b"filename" not in names and _asks_for_more(value, self._is_words):
+                self._value("body", f'part "{_shown(names.get(b"name", b""))}"', value, reading)
 
-    def _read(self, place: Place, where: str, forms: Forms, findings: list[Finding]) -> None:
+    def _value(self, place: Place, where: str, value: bytes, reading: _Reading, *, plus_is_blank: bool = False) -> None:
+        """Normalise a value and read it, if it may still be read."""
+        if self._may_read(value, reading):
+            self._read(place, where, normalise_value(value[:_VALUE_MAX], plus_is_blank=plus_is_blank), reading)
+
+    def _may_read(self, value: bytes, reading: _Reading) -> bool:
+        reading.left -= min(len(value), _VALUE_MAX)
+        return reading.left >= 0
+
+    def _judged(self, reading: _Reading, where: str) -> Verdict | None:
+        findings = reading.findings
+        # A rule counts once, in however many values it finds something.
+        score = sum({finding.rule.id: finding.rule.score for finding in findings}.values())
+        if reading.left < 0 and self._too_much is not None:
+            # What wasn't read may hold anything: whatever the threshold is, it is reached.
+            findings.append(Finding(self._too_much, where, ""))
+            score = max(score + self._too_much.score, self.threshold)
+        return Verdict(findings, score) if findings else None
+
+    def _read(self, place: Place, where: str, forms: Forms, reading: _Reading) -> None:
         text = forms.text
         for rule in self._by_place[place]:
             needs = rule.needs
@@ -186,7 +249,7 @@ class Inspector:
             subject = text if form == "text" else forms.sql if form == "sql" else forms.shell
             found = rule.pattern.search(subject)
             if found is not None:
-                findings.append(Finding(rule, where, found[0][:_LONGEST_MATCH]))
+                reading.findings.append(Finding(rule, where, found[0][:_LONGEST_MATCH]))
 
 
 def is_readable(request: RequestHead) -> bool:
@@ -202,12 +265,13 @@ def is_readable(request: RequestHead) -> bool:
     )
 
 
-def _judged(findings: list[Finding]) -> Verdict | None:
-    if not findings:
-        return None
-    # A rule counts once, in however many values it holds.
-    scores = {finding.rule.id: finding.rule.score for finding in findings}
-    return Verdict(findings, sum(scores.values()))
+def _asks_for_more(value: bytes, is_plain: Callable[[bytes], object]) -> bool:
+    """Whether a value has to be read by the rules."""
+    return not _is_word(value) and (not is_plain(value) or _tells(value.lower()) is not None)
+
+
+def _shown(name: bytes) -> str:
+    return name[:40].decode("ascii", "replace")
 
 
 def _unescaped(text: bytes) -> str:

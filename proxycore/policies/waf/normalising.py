@@ -43,7 +43,7 @@ class Forms:
     def sql(self) -> str:
         if self._sql is None:
             text = self.text
-            if "/*" in text:
+            if "/*" in text or "*/" in text:
                 text = _COMMENT.sub(" ", _OPEN_COMMENT.sub(" ", text))
             self._sql = _BLANKS.sub(" ", text)
         return self._sql
@@ -78,7 +78,8 @@ def normalise_text(text: str) -> Forms:
     if "\\" in text:
         text = _SCRIPT_ESCAPE.sub(_decode_escape, text)
     if not text.isascii():
-        text = unicodedata.normalize("NFKC", text.translate(_LINE_BREAKS))
+        # A letter that becomes up to 18 must not multiply the work of the rules.
+        text = unicodedata.normalize("NFKC", text.translate(_LINE_BREAKS))[: 2 * len(text)]
     # A run of blanks says no more than one, and patterns would try each of its parts.
     return Forms(_RUN_OF_BLANKS.sub(_shorten_blanks, text.lower()))
 

@@ -360,3 +360,6 @@ RULES: tuple[Rule, ...] = (
     _rule("942460", "signs in a row", r"[^\w\s]{4}", level=4, score=WARNING),
     _rule("920272", "sign that few values have", r"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f`<>|\\^{}]", level=4, score=WARNING),
 )
+
+TOO_MUCH = Rule("920390", "more to read than a request may hold", re.compile(""))
+"""Found by the inspection itself: with it excluded, what lies beyond the budget of a request isn't read."""
