@@ -402,7 +402,8 @@ class Exchange:
         for piece in content.take():
             lease.send_data(piece)
         if content.is_done:
-            lease.send_end(content.trailers)
+            hidden = self.route.hidden_fields
+            lease.send_end([field for field in content.trailers if field[0] not in hidden])
         elif not lease.is_blocked:
             self.downstream.release_request()
 

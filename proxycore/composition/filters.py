@@ -181,7 +181,12 @@ class Filter:
     """Override what you need: a phase that isn't overridden costs nothing.
 
     A phase that raises costs that one exchange a 500, and a `Fault` notice tells where.
+
+    `hidden_fields` are request fields, in lower case, that clients have no say in. The filter takes them out of heads;
+    out of trailers they are taken for it, since a server may merge those into the head (RFC 9110 section 6.5.1).
     """
+
+    hidden_fields: frozenset[bytes] = frozenset()
 
     def on_request(self, exchange: Exchange) -> Verdict | None:
         """The head is here, its hop-by-hop fields are gone; no route is chosen yet."""
@@ -259,7 +264,7 @@ class Chain:
     `on_answer_data` is `on_response_data` for answers of our own: without the filters that have `on_content`.
     """
 
-    __slots__ = (*PHASES, "_content", "on_answer_data")
+    __slots__ = (*PHASES, "_content", "hidden_fields", "on_answer_data")
 
     on_request: tuple[Callable[[Exchange], Verdict | None], ...]
     on_route: tuple[Callable[[Exchange], Verdict | None], ...]
@@ -283,6 +288,7 @@ class Chain:
             if phase in _RESPONSE_PHASES:
                 overriding.reverse()
             setattr(self, phase, tuple(getattr(f, phase) for f in overriding))
+        self.hidden_fields = frozenset[bytes]().union(*(f.hidden_fields for f in ordered))
         self._content = tuple(f for f in ordered if type(f).on_content is not Filter.on_content)
         own = {f.on_response_data for f in self._content}
         self.on_answer_data = tuple(step for step in self.on_response_data if step not in own)

@@ -168,6 +168,7 @@ class RoutePlan:
         "answer",
         "chain",
         "changes_responses",
+        "hidden_fields",
         "name",
         "open_websocket",
         "request_edits",
@@ -185,6 +186,8 @@ class RoutePlan:
         self.upstream = None if route is None else route.upstream
         self.timeouts = config.timeouts if route is None else config.timeouts.overridden(route.timeouts)
         self.request_edits = None if route is None else compile_edits(route.request_headers)
+        edited = self.request_edits.gone if self.request_edits is not None else frozenset[bytes]()
+        self.hidden_fields = chain.hidden_fields | edited
         self.response_edits = None if route is None else compile_edits(route.response_headers)
         self.changes_responses = bool(
             self.response_edits is not None or chain.on_upstream_response or chain.on_content or chain.on_response

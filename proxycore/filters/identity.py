@@ -41,10 +41,10 @@ class IdentityFilter(Filter):
     """Takes away what clients say of their identity, and tells the server what was proved."""
 
     def __init__(self, names: frozenset[bytes]) -> None:
-        self._names = names
+        self.hidden_fields = names
 
     def on_route(self, exchange: Exchange) -> Verdict | None:
-        names = self._names
+        names = self.hidden_fields
         fields = exchange.request.headers.fields
         for field in fields:
             if field[0] in names:

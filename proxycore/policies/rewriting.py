@@ -135,14 +135,14 @@ def compile_rewrite(rewrite: Rewrite | None) -> PathRewrite | None:
 class HeaderChanges:
     """A route's changes to the headers of a request or a response: what goes, then what comes.
 
-    A value made of variables that are all empty is left out, as nginx does.
+    A value made of variables that are all empty is left out, as nginx does. `gone` are the names that go.
     """
 
-    __slots__ = ("_coming", "_constants", "_gone")
+    __slots__ = ("_coming", "_constants", "gone")
 
     def __init__(self, edits: HeaderEdits) -> None:
         names = [*edits.remove, *edits.set]
-        self._gone = frozenset(name.encode() for name in names)
+        self.gone = frozenset(name.encode() for name in names)
         templates = [
             (name.encode(), Template(text))
             for table in (edits.set, edits.add)
@@ -160,7 +160,7 @@ class HeaderChanges:
 
     def hide(self, headers: Headers) -> None:
         """Only take away what goes, from an interim response: what comes belongs to the final one."""
-        gone = self._gone
+        gone = self.gone
         if gone:
             headers.fields[:] = [field for field in headers.fields if field[0] not in gone]
 

@@ -127,3 +127,28 @@ def test_a_clients_own_word_of_its_identity_is_removed_on_open_routes_too() -> N
         received(client, b"GET /open HTTP/1.1\r\nHost: shop\r\nX-User: root\r\n\r\n") >> connect(api, API),
         connected(api) >> send(api, without(b"root")),
     )
+
+
+def test_a_client_says_nothing_of_its_identity_in_trailers_either() -> None:
+    client, api = Handle("client"), Handle("api")
+    chunked = b"POST /open HTTP/1.1\r\nHost: shop\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n"
+    Playbook(CONFIG).run(
+        accepted(client) >> nothing,
+        received(client, chunked + b"X-User: root\r\nX-Sum: 7\r\nX-Original-URL: /root\r\n\r\n") >> connect(api, API),
+        connected(api) >> send(api, without(b"root", having=(b"0\r\nx-sum: 7\r\n\r\n",))),
+    )
+
+
+def test_what_a_route_takes_out_of_heads_is_taken_out_of_trailers() -> None:
+    client, api = Handle("client"), Handle("api")
+    config = Config(
+        listeners=CONFIG.listeners,
+        upstreams=CONFIG.upstreams,
+        routes=[Route(upstream="api", request_headers={"remove": ["X-Debug"], "set": {"X-Role": "guest"}})],
+    )
+    chunked = b"POST / HTTP/1.1\r\nHost: shop\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"
+    Playbook(config).run(
+        accepted(client) >> nothing,
+        received(client, chunked + b"X-Debug: 1\r\nX-Role: admin\r\nX-Sum: 7\r\n\r\n") >> connect(api, API),
+        connected(api) >> send(api, without(b"admin", b"x-debug", having=(b"0\r\nx-sum: 7\r\n\r\n",))),
+    )

@@ -97,7 +97,8 @@ _SPELLINGS = {
 
 NOT_IN_TRAILERS = frozenset(
     b"authorization cookie set-cookie proxy-authorization proxy-authenticate www-authenticate forwarded via x-real-ip "
-    b"x-forwarded-for x-forwarded-host x-forwarded-port x-forwarded-proto x-forwarded-prefix content-encoding "
+    b"x-forwarded-for x-forwarded-host x-forwarded-port x-forwarded-proto x-forwarded-prefix x-forwarded-ssl "
+    b"x-forwarded-scheme x-forwarded-protocol front-end-https x-original-url x-rewrite-url content-encoding "
     b"content-type content-range cache-control expires date age vary location retry-after max-forwards pragma range "
     b"if-match if-none-match if-modified-since if-unmodified-since if-range".split()
 )
