@@ -416,9 +416,11 @@ class DownstreamConnection:
         """End a response that can't be completed. A client must not take what it has for the whole.
 
         With chunks or a length it sees that by itself, and what left before, answers to earlier
-        requests among it, arrives. Content that ends with the connection must end in a reset.
+        requests among it, arrives. Content that ends with the connection must end in a reset, behind the
+        head and what else was written: a client that reads them learns the status.
         """
         if exchange.response is not None and (self._ends_by_close or self.wire.is_blocked):
+            self.wire.flush()
             self._abort()
         elif self._reading_body or exchange.request.persistent:
             # A close with unread input would be a reset after all.

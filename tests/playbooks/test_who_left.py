@@ -236,6 +236,22 @@ def test_a_body_that_ends_with_the_connection_is_whole_by_an_end_of_file_alone()
         Playbook(config()).run(*script, last)
 
 
+def test_an_old_client_learns_the_status_of_a_response_that_breaks_at_once() -> None:
+    client, server = Handle("client"), Handle("server")
+    Playbook(config()).run(
+        accepted(client) >> nothing,
+        received(client, b"GET /a HTTP/1.0\r\nHost: a.test\r\n\r\n") >> connect(server, ONE),
+        connected(server) >> send(server, GET_OUT),
+        received(server, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nsome\r\nno chunk\r\n")
+        >> (
+            send(client, containing(b"HTTP/1.1 200 OK\r\n", b"\r\n\r\nsome")),
+            abort(server),
+            abort(client),
+            exchange_ended("upstream_failed", "response_body"),
+        ),
+    )
+
+
 def test_a_refused_dial_goes_to_the_next_server() -> None:
     client, one, two = Handle("client"), Handle("one"), Handle("two")
     Playbook(two_servers()).run(
