@@ -228,10 +228,13 @@ class CacheFilter(Filter):
 
     def _may_lead(self, exchange: Exchange, lookup: Lookup) -> bool:
         """Whether others may hope for the answer to this request: it will be whole, and of use to them."""
-        request = exchange.request
-        if request.method != b"GET" or self._shared.is_unshared(lookup.key or b"", exchange.now):
+        if exchange.request.method != b"GET" or self._shared.is_unshared(lookup.key or b"", exchange.now):
             return False
-        return self._validates(lookup) is not None or not is_conditional(request)
+        return self._asks_for_whole(exchange, lookup)
+
+    def _asks_for_whole(self, exchange: Exchange, lookup: Lookup) -> bool:
+        """Whether the answer can be whole: the client doesn't ask for less, or our conditions replace its own."""
+        return self._validates(lookup) is not None or not is_conditional(exchange.request)
 
     def _woken(self, lookup: Lookup, flight: Flight, exchange: Exchange, fired: bool) -> Verdict | None:
         if flight.is_unshared or (not fired and exchange.now >= lookup.since + self._lock_timeout):
@@ -299,7 +302,8 @@ class CacheFilter(Filter):
         if refusal is not None:
             if lookup.stored is not None and head.status < 500:
                 self._store.remove(lookup.stored)  # the origin has said something newer, which we mustn't keep
-            self._shared.note_unshared(lookup.key, exchange.now)
+            if self._asks_for_whole(exchange, lookup):
+                self._shared.note_unshared(lookup.key, exchange.now)
             self._land(lookup, unshared=True)
             return refusal
         assert lookup.fill is not None
@@ -354,7 +358,7 @@ class CacheFilter(Filter):
             lookup.key,
             url_of(request),
             vary_of(names, self._selecting(request)),
-            ResponseHead(head.status, stored_fields(headers, directives), reason=head.reason),
+            ResponseHead(head.status, stored_fields(headers, directives, freshness), reason=head.reason),
             b"",
             freshness,
             received_at=exchange.now,
@@ -384,7 +388,12 @@ class CacheFilter(Filter):
             self._store.remove(stored)
         self._land(lookup)
         lookup.result = "revalidated"
-        return self._answer(exchange, stored, b"%b; fwd=%b; fwd-status=304" % (_NAME, lookup.why.encode()))
+        answer = self._answer(exchange, stored, b"%b; fwd=%b; fwd-status=304" % (_NAME, lookup.why.encode()))
+        if b"set-cookie" not in answer.head.headers:
+            # It may have been for this client alone, and not stored.
+            for cookie in head.headers.get_all(b"set-cookie"):
+                answer.head.headers.add(b"set-cookie", cookie)
+        return answer
 
     def _renew(self, exchange: Exchange, stored: StoredResponse, head: ResponseHead) -> StoredResponse:
         headers, wall = updated(stored.head.headers, head.headers), exchange.wall
@@ -402,7 +411,7 @@ class CacheFilter(Filter):
         )
         delay = exchange.attempts.first_byte if exchange.attempts is not None else None
         renewed = stored.with_head(
-            response_of(stored, stored_fields(headers, directives)),
+            response_of(stored, stored_fields(headers, directives, freshness)),
             freshness,
             received_at=exchange.now,
             initial_age=initial_age(head.headers, delay=delay or 0.0, wall=wall),

@@ -96,6 +96,16 @@ def test_a_304_renews_what_is_stored(proxy: Proxy) -> None:
     assert is_hit(proxy.get(URL).is_answered(200, body=b"one").gets(x_own="2"))
 
 
+@pytest.mark.parametrize(("told", "shared"), [("max-age=60", False), ("max-age=60, public", True)])
+def test_a_cookie_that_a_304_sets_is_for_who_asked(proxy: Proxy, told: str, shared: bool) -> None:
+    fields = {"Cache-Control": told, "ETag": '"1"'}
+    fill(proxy, fields)
+    proxy.pass_time(61)
+    renewed = proxy.get(URL).returns(304, {**fields, "Set-Cookie": "user=ann"}).is_answered(200, body=b"one")
+    renewed.gets(set_cookie="user=ann")
+    assert is_hit(proxy.get(URL).gets(set_cookie="user=ann" if shared else None))
+
+
 def test_the_connection_that_brought_a_304_is_kept(proxy: Proxy) -> None:
     fill(proxy, TAGGED)
     proxy.pass_time(61)

@@ -42,11 +42,11 @@ class World:
     def shared(self) -> SharedCache:
         return self.core._own_filters._caches["main"]
 
-    def ask(self, *fields: bytes, target: bytes = b"/") -> ConnId:
+    def ask(self, *fields: bytes, target: bytes = b"/", method: bytes = b"GET") -> ConnId:
         client = self.core.next_conn_id()
         self.got[client] = b""
         self._do(self.core.accepted(client, "web", ("192.0.2.1", 1), HERE, self.now))
-        lines = [b"GET %b HTTP/1.1" % target, b"Host: a", *fields]
+        lines = [b"%b %b HTTP/1.1" % (method, target), b"Host: a", *fields]
         self._do(self.core.data_received(client, b"\r\n".join(lines) + b"\r\n\r\n", self.now))
         return client
 
@@ -137,6 +137,24 @@ def test_after_an_answer_for_one_alone_each_asks_for_itself_and_nobody_waits_aga
     assert len(world.servers) >= 3
     assert world.content(clients[0]) == b"1"
     assert world.content(clients[1]) == b""
+
+
+@pytest.mark.parametrize(
+    ("asked", "answer"),
+    [
+        (b'If-None-Match: "1"', b'HTTP/1.1 304 X\r\nETag: "1"\r\n\r\n'),
+        (b"Range: bytes=0-1", b"HTTP/1.1 206 X\r\nContent-Range: bytes 0-1/2\r\nContent-Length: 2\r\n\r\n01"),
+    ],
+)
+def test_who_asks_for_less_than_the_whole_keeps_nobody_from_sharing_it(
+    world: World, asked: bytes, answer: bytes
+) -> None:
+    world.ask(asked)
+    world.send(answer)
+    first, second = world.ask(), world.ask()
+    assert len(world.servers) == 1
+    world.send(FRESH + b"0123456789")
+    assert world.content(first) == world.content(second) == b"0123456789"
 
 
 def test_when_the_first_one_leaves_the_next_asks(world: World) -> None:
@@ -314,6 +332,18 @@ def test_a_purge_reaches_what_was_asked_for_before_it(world: World) -> None:
     assert len(world.shared.store) == 2
 
 
+@pytest.mark.parametrize("answered", ["before its head", "in the middle"])
+def test_what_an_unsafe_request_overtakes_is_not_stored(world: World, answered: str) -> None:
+    reader = world.ask()
+    if answered == "in the middle":
+        world.send(FRESH + b"01234", server=0)
+    world.ask(b"Content-Length: 0", method=b"POST")
+    world.send(b"HTTP/1.1 204 No Content\r\n\r\n", server=1)
+    world.send(b"56789" if answered == "in the middle" else FRESH + b"0123456789", server=0)
+    assert world.content(reader) == b"0123456789"
+    assert len(world.shared.store) == 0
+
+
 def test_a_purge_reaches_what_is_being_renewed(world: World) -> None:
     world.ask()
     world.send(b'HTTP/1.1 200 OK\r\nCache-Control: max-age=1\r\nETag: "1"\r\nContent-Length: 1\r\n\r\n1')
@@ -350,6 +380,16 @@ def test_a_stale_response_serves_while_it_is_renewed_once(world: World) -> None:
     assert len(world.shared.flights) == 1
     world.send(b'HTTP/1.1 304 Not Modified\r\nETag: "1"\r\nCache-Control: max-age=60\r\n\r\n')
     assert b"age: 0\r\n" in world.got[world.ask()]
+
+
+def test_nothing_is_renewed_behind_a_client_with_its_credentials(world: World) -> None:
+    world.ask()
+    world.send(SWR + b"0123456789")
+    world.wait(61)
+    known = world.ask(b"Authorization: Basic eDp5")
+    assert world.got[known] == b""
+    world.send(b'HTTP/1.1 304 Not Modified\r\nETag: "1"\r\nCache-Control: max-age=60\r\n\r\n')
+    assert world.content(known) == b"0123456789"
 
 
 def test_what_renews_a_response_may_be_a_new_one(world: World) -> None:

@@ -22,7 +22,7 @@ HEURISTIC_MAX = 24 * 3600.0
 class Freshness:
     """For how long a response serves, in seconds from when it was made.
 
-    `is_explicit` says that the origin told the `lifetime`, `is_shared` that it told it to shared caches. After it
+    `is_explicit` says that the origin told the `lifetime`, `is_shared` that it gave the response to all. After it
     the response serves for `while_revalidating` seconds while it is renewed, and for `if_error` while the origin
     fails; both are 0 where the origin forbids stale answers (`must_revalidate`). `no_cache` asks the origin each time.
     """
@@ -90,7 +90,7 @@ def freshness_of(
     return Freshness(
         lifetime,
         is_explicit=is_explicit,
-        is_shared=directives.is_targeted or b"s-maxage" in directives or b"public" in directives,
+        is_shared=b"s-maxage" in directives or b"public" in directives,
         # RFC 9111 section 5.2.2.10: s-maxage brings proxy-revalidate along.
         must_revalidate=any(name in directives for name in (b"must-revalidate", b"proxy-revalidate", b"s-maxage")),
         no_cache=directives.is_whole(b"no-cache"),

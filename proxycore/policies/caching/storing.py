@@ -88,7 +88,7 @@ def response_refusal(
         return "private"
     if is_authorized and not _may_share_authorized(directives, rules):
         return "authorization"
-    if b"set-cookie" in head.headers and not freshness.is_shared:
+    if b"set-cookie" in head.headers and not freshness.is_shared and b"set-cookie" not in _withheld(directives):
         return "set-cookie"
     if b"cookie" in request.headers and not freshness.is_explicit and not rules.keyed_cookie:
         return "cookie"
@@ -100,7 +100,7 @@ def response_refusal(
 def _may_share_authorized(directives: Directives, rules: StoringRules) -> bool:
     """RFC 9111 section 3.5, or the route keeps each of them apart."""
     told = (b"public", b"s-maxage", b"must-revalidate")
-    return directives.is_targeted or rules.keyed_authorization or any(name in directives for name in told)
+    return rules.keyed_authorization or any(name in directives for name in told)
 
 
 def _useless(headers: Headers, freshness: Freshness) -> str | None:
@@ -112,7 +112,14 @@ def _useless(headers: Headers, freshness: Freshness) -> str | None:
     return None
 
 
-def stored_fields(headers: Headers, directives: Directives) -> Headers:
-    """The fields that are kept. Those that `private` or `no-cache` names are for the first client alone."""
-    dropped = {*_NEVER_STORED_FIELDS, *directives.fields(b"private"), *directives.fields(b"no-cache")}
+def stored_fields(headers: Headers, directives: Directives, freshness: Freshness) -> Headers:
+    """The fields that are kept: none that the origin withholds from all but the first client, and nobody's cookie."""
+    dropped = _NEVER_STORED_FIELDS | _withheld(directives)
+    if not freshness.is_shared:
+        dropped |= {b"set-cookie"}
     return Headers([field for field in headers.fields if field[0] not in dropped])
+
+
+def _withheld(directives: Directives) -> frozenset[bytes]:
+    """The fields that `private` or `no-cache` names (RFC 9111 sections 5.2.2.4 and 5.2.2.7)."""
+    return frozenset(directives.fields(b"private") + directives.fields(b"no-cache"))

@@ -62,6 +62,9 @@ def refusal(
         ([FRESH, (b"vary", b"accept"), (b"vary", b"x, *")], "vary"),
         ([FRESH, (b"set-cookie", b"a=b")], "set-cookie"),
         ([(b"cache-control", b"max-age=60, public"), (b"set-cookie", b"a=b")], None),
+        ([(b"cache-control", b'max-age=60, no-cache="Set-Cookie"'), (b"set-cookie", b"a=b")], None),
+        ([(b"cache-control", b'max-age=60, private="x, set-cookie"'), (b"set-cookie", b"a=b")], None),
+        ([(b"cdn-cache-control", b"max-age=60"), (b"set-cookie", b"a=b")], "set-cookie"),
     ],
 )
 def test_what_a_response_says(fields: list[Field], expected: str | None) -> None:
@@ -80,7 +83,8 @@ def test_what_a_response_says(fields: list[Field], expected: str | None) -> None
 )
 def test_a_request_with_authorization(directives: bytes, expected: str | None) -> None:
     request = get(b"/", (b"authorization", b"Basic eA=="))
-    assert refusal((b"cache-control", directives), request=request) == expected
+    for name in (b"cache-control", b"cdn-cache-control"):
+        assert refusal((name, directives), request=request) == expected
 
 
 @pytest.mark.parametrize(("status", "expected"), [(206, "status"), (304, "status"), (599, None), (100, "status")])
@@ -137,7 +141,9 @@ def test_fields_that_are_for_one_client_are_not_kept() -> None:
             (b"age", b"9"),
         ]
     )
-    assert [name for name, _ in stored_fields(headers, response_directives(headers))] == [b"cache-control", b"d"]
+    directives = response_directives(headers)
+    freshness = freshness_of(200, headers, directives, wall=WALL)
+    assert [name for name, _ in stored_fields(headers, directives, freshness)] == [b"cache-control", b"d"]
 
 
 class Asked:
