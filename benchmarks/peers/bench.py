@@ -13,14 +13,14 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, NoReturn
 
 from harness import processes
 from harness.measuring import Laboratory, Measured, Settings
 from harness.origin import Certificate, Origin
-from harness.report import report
+from harness.report import report, summary
 from harness.scenarios import SCENARIOS, Bench, Scenario
 from peer.candidate import candidate
 from peer.every import PEERS
@@ -56,6 +56,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--check", action="store_true", help="only start the proxies and print what they do with a request")
     add("--keep-logs", action="store_true", help="leave the scratch folder with configurations and logs")
     add("--show", type=Path, metavar="FILE", help="print the tables of an earlier --out file and leave")
+    add("--summary", action="store_true", help="with --show: all scenarios in one table, as in the project's README")
     add("--list", action="store_true", help="list peers with versions and leave")
     return parser.parse_args()
 
@@ -136,6 +137,14 @@ def measure(laboratory: Laboratory, options: argparse.Namespace) -> None:
             options.out.write_text(json.dumps({**about, "scenarios": saved}, indent=1))
 
 
+def show(results: Mapping[str, Measured], *, in_one_table: bool) -> None:
+    if in_one_table:
+        print(summary(results))
+    else:
+        for name, measured in results.items():
+            print(report(SCENARIOS[name], measured))
+
+
 def print_check(scenario: Scenario, measured: Measured) -> None:
     for name, habits in measured.behaviour.items():
         print(f"{scenario.name:10} {name:18} {json.dumps(habits)}", flush=True)
@@ -161,8 +170,7 @@ def stop_on_sigterm(*_: object) -> NoReturn:
 def main() -> None:
     options = parse_arguments()
     if options.show:
-        for name, measured in saved_results(options.show).items():
-            print(report(SCENARIOS[name], measured))
+        show(saved_results(options.show), in_one_table=options.summary)
         return
     if options.list:
         list_peers(chosen_peers(options), options.installs)

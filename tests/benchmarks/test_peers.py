@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from harness.load import Burst, percentile
 from harness.measuring import Idle, Measured, Round
 from harness.origin import Certificate
 from harness.processes import descendants
-from harness.report import report
+from harness.report import report, summary
 from harness.scenarios import SCENARIOS, Mode
 from peer.candidate import candidate
 from peer.every import PEERS
@@ -77,6 +78,17 @@ def test_the_table_tells_the_median_cpu_for_each_request_in_nginxs() -> None:
 def test_a_table_without_nginx_has_no_ratio() -> None:
     measured = Measured(rounds={"ours": [round_of(requests=10, cpu_seconds=0.1)]})
     assert "|       - |" in report(SCENARIOS["small"], measured)
+
+
+def test_one_table_tells_all_scenarios_and_marks_what_others_disturbed() -> None:
+    calm = Measured(rounds={"nginx": [round_of(requests=1000, cpu_seconds=0.012)]})
+    calm.rounds["ours"] = [replace(round_of(requests=1000, cpu_seconds=0.12), foreign=0.5)]
+    idle = Measured(idle={"ours": Idle(10, 10, 1.0, 2.0, 1.0, 2.0, 0.5)})
+    rows = [
+        [cell.strip() for cell in line.split("|")[1:-1]] for line in summary({"small": calm, "idle": idle}).splitlines()
+    ]
+    assert rows[0] == ["", "nginx", "ours"]
+    assert rows[2:] == [["small", "12.0", "120 ~"], ["idle", "", "102.4 KiB"]]
 
 
 def test_what_was_measured_survives_its_file() -> None:

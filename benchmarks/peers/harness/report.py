@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 
 from harness.measuring import Idle, Measured, Round
@@ -10,6 +10,9 @@ from harness.scenarios import Scenario
 
 YARDSTICK = "nginx"
 """The proxy whose CPU the others are told in."""
+
+DISTURBED = 0.2
+"""The share of a core taken by others above which the summary marks a figure: it is larger than it would be alone."""
 
 
 def report(scenario: Scenario, measured: Measured) -> str:
@@ -41,6 +44,23 @@ def _load_table(scenario: Scenario, rounds: dict[str, list[Round]]) -> str:
         row += [f"{middle(of, lambda one: one.rss_mib):,.0f}", str(sum(one.burst.errors for one in of))]
         rows.append(row)
     return markdown(header, rows)
+
+
+def summary(results: Mapping[str, Measured]) -> str:
+    """All scenarios in one table, a line each: CPU us for each request, or KiB for each idle connection."""
+    columns = list(dict.fromkeys(name for measured in results.values() for name in [*measured.rounds, *measured.idle]))
+    rows = [[scenario, *(_cell(measured, name) for name in columns)] for scenario, measured in results.items()]
+    return markdown(["", *columns], rows)
+
+
+def _cell(measured: Measured, name: str) -> str:
+    if name in measured.idle:
+        return f"{measured.idle[name].kib_per_connection:.1f} KiB"
+    of = measured.rounds.get(name)
+    if of is None:
+        return ""
+    cpu, foreign = middle(of, lambda one: one.cpu_us), middle(of, lambda one: one.foreign)
+    return (f"{cpu:,.0f}" if cpu >= 100 else f"{cpu:.1f}") + (" ~" if foreign > DISTURBED else "")
 
 
 SHARES: tuple[Callable[[Round], float], ...] = (
