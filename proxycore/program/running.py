@@ -6,6 +6,7 @@ import logging
 import math
 import signal
 from collections.abc import Callable, Collection
+from functools import partial
 from typing import Protocol, TypeVar
 
 from proxycore.config import Config, ConfigError
@@ -78,6 +79,7 @@ class Process:
         """The service listens. Raises NotStarted where it may not go on."""
         self._service = service
         _note_file(service, self._loaded)
+        service.adopt = partial(self._change_to, service)
         self._on_started(service)
         self._manager.ready()
         if self._manager.beat < math.inf:
@@ -112,7 +114,7 @@ class Process:
             if loaded is None:
                 self._manager.reloading()
                 return
-            self._change_to(loaded, service)
+            self._change_to(service, loaded)
         except (ConfigError, ListenError) as error:
             _log.error("the new configuration is refused, the old one goes on:\n%s", error)
             self._reloading.concluded(str(error))
@@ -123,7 +125,7 @@ class Process:
             self._reloading.concluded("")
         self._manager.ready()
 
-    def _change_to(self, loaded: Loaded, service: Service) -> None:
+    def _change_to(self, service: Service, loaded: Loaded) -> None:
         before = service.config
         log = self._access_log.prepare(loaded.config.logging)
         try:

@@ -24,7 +24,7 @@ from proxycore.config.materials import Materials
 from proxycore.core import Core
 from proxycore.policies.auth.passwords import VERIFY_PASSWORD, verify_password
 from proxycore.policies.statistics import COUNTED_KINDS, Statistics
-from proxycore.program.files import materials_of
+from proxycore.program.files import Loaded, materials_of
 from proxycore.program.following import Following
 from proxycore.program.listening import ListeningSockets, by_listener
 from proxycore.sockets.driver import Driver
@@ -101,7 +101,8 @@ class Service(abc.ABC):
     functions that a filter may `Ask` for, by name. `observer` gets a sequence of the notices of the kinds
     in `watch` after each wake-up, and must not wait. `closed` is set once no connection is left after a
     drain, or when the service is closed. `written` is what a program that read a file
-    tells of it, `dashboard` the service of `[admin]`.
+    tells of it, `dashboard` the service of `[admin]`. `adopt` changes to a file's new text that the API was given, and
+    raises as `reload` does; a program that logs puts a function of its own there, so that its logs follow.
     """
 
     def __init__(
@@ -127,6 +128,7 @@ class Service(abc.ABC):
         self._following: Following | None = None
         self._source: str | None = None
         self.written: Written | None = None
+        self.adopt: Callable[[Loaded], None] = self._adopt
         self.dashboard: Service | None = None
         now, wall = self._clock(), time.time()
         self._wall_offset = wall - now
@@ -262,6 +264,10 @@ class Service(abc.ABC):
     def nudge(self) -> None:
         """Something outside of the service woke what waits in its core: have it go on."""
         self._after()
+
+    def _adopt(self, loaded: Loaded) -> None:
+        self.reload(loaded.config, loaded.materials)
+        self.written = Written(loaded.file, loaded.text)
 
     def _kinds(self, wanted: Collection[Kind]) -> Collection[Kind]:
         """The kinds to build: what is wanted, and what the dashboard counts."""

@@ -106,6 +106,7 @@ def test_it_shows_traffic_and_steers_servers(binding: str, origins: list[Origin]
         assert status["binding"] == ("asyncio" if binding == "uvloop" else binding)
 
         assert admin.ask("PATCH", "/api/v1/upstreams/api/servers/s0", {"mode": "drained"}, **ACTION)[0] == 204
+        assert admin.ask("GET", "/api/v1/upstreams/api/servers/s0")[1]["state"] == "drained"
         for _ in range(3):
             traffic.ask("GET", "/x")
         until(lambda: admin.status()["totals"]["requests"] == 8)
@@ -219,6 +220,42 @@ def test_other_hosts_are_refused(origins: list[Origin]) -> None:
         admin = clients(served)[1]
         assert admin.ask("GET", "/", Host="evil.example")[0] == 421
         assert admin.ask("GET", "/", Host=f"localhost:{admin.port}")[0] == 200
+        foreign = admin.ask("PUT", "/api/v1/log-level", {"level": "info"}, Origin="https://evil.example", **ACTION)
+        assert (foreign[0], "other sites" in foreign[1]) == (403, True)
+        assert admin.ask("GET", "/", Origin="null")[0] == 403
+        assert admin.ask("GET", "/", Origin=f"http://localhost:{admin.port}")[0] == 200
+
+
+def test_json_that_is_nested_too_deeply_is_refused(binding: str, origins: list[Origin]) -> None:
+    with serving(binding, config_for(origins)) as served:
+        admin = clients(served)[1]
+        connection = http.client.HTTPConnection(admin.host, admin.port, timeout=10)
+        connection.request("PUT", "/api/v1/log-level", "[" * 200_000, ACTION)
+        response = connection.getresponse()
+        assert (response.status, "too deeply" in response.read().decode()) == (400, True)
+        connection.close()
+
+
+def test_a_configuration_by_the_api_changes_the_logs_too(tmp_path: Any) -> None:
+    file = tmp_path / "proxy.toml"
+    text = (
+        '[admin]\nbind = "127.0.0.1:0"\n[[listeners]]\nbind = "127.0.0.1:0"\n[[routes]]\nrespond = {}\n'
+        '[logging]\naccess = "off"\n'
+    )
+    file.write_text(text)
+    with Program(str(file)) as program:
+        url = program.address()
+        admin = Client(program.wait_for(r"dashboard\s+(http://127\.0\.0\.1:\d+)")[1])
+        logs = text.replace('"off"', '"{method} {path}"\naccess_file = "log.txt"\nlevel = "warning"')
+        assert admin.ask("PUT", "/api/v1/configuration", {"toml": logs}, **ACTION)[0] == 204
+        get(f"{url}/seen")
+        until(lambda: (tmp_path / "log.txt").read_text() == "GET /seen\n")
+        unwritable = logs.replace("log.txt", "none/log.txt")
+        status, problem = admin.ask("PUT", "/api/v1/configuration", {"toml": unwritable}, **ACTION)
+        assert (status, "logging.access_file" in problem["detail"]) == (422, True)
+        assert admin.ask("GET", "/api/v1/configuration")[1] == {"toml": logs}
+        assert admin.ask("PUT", "/api/v1/log-level", {"level": "info"}, **ACTION)[0] == 204
+        program.wait_for("PUT /api/v1/log-level: done")
 
 
 def test_without_admin_nothing_of_it_is_there(origins: list[Origin]) -> None:

@@ -135,6 +135,9 @@ class Source(Protocol):
     def reports(self) -> list[Report]:
         """What each process knows, as `Board` adds it up."""
 
+    def renew(self) -> None:
+        """Have the board show what an order has just changed. Called in the runtime's own turn."""
+
     def command(self, command: Command) -> None:
         """Obey in every process. Raises CommandRefused, or Problem where only some could."""
 

@@ -73,6 +73,9 @@ class Local:
         if self._service.dashboard is not None:
             self._service.dashboard.nudge()
 
+    def renew(self) -> None:
+        self.board.renew(self.reports())
+
     def reports(self) -> list[Report]:
         return [report(self._service.core, self._statistics, self._process)]
 
@@ -97,15 +100,13 @@ class Local:
         return []
 
     def configure(self, text: str) -> None:
-        file = self._written().file
         try:
             loaded = self._load(text)
-            self._service.reload(loaded.config, loaded.materials)
+            self._service.adopt(loaded)
         except ConfigError as error:
             raise Problem(422, str(error)) from None
         except ListenError as error:
             raise Problem(409, str(error)) from None
-        self._service.written = Written(file, text)
 
     def explain(self, asked: Asked) -> dict[str, Any]:
         service = self._service

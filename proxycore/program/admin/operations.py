@@ -46,6 +46,11 @@ class Operation:
     """What can't be answered from reports; actions can't either."""
 
     @property
+    def changes(self) -> bool:
+        """Whether something may be other than it was: what gives nothing back does something."""
+        return not self.gives
+
+    @property
     def is_action(self) -> bool:
         return self.method != "GET"
 

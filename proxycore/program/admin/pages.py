@@ -72,6 +72,8 @@ class Pages(Filter):
         request = exchange.request
         if self._hosts and host_of(request.authority) not in self._hosts:
             return Reject(421, "This host isn't answered here; see hosts in [admin].", rule="admin.hosts")
+        if self._hosts and self._is_foreign(request.headers.get(b"origin")):
+            return Reject(403, "Pages of other sites aren't answered; see hosts in [admin].", rule="admin.hosts")
         path = request.target.partition(b"?")[0]
         page = self._page.get(path)
         own = self._ours.get(path)
@@ -86,6 +88,10 @@ class Pages(Filter):
             return self._operate(exchange, operation, names)
         except Problem as problem:
             return _refusal(problem)
+
+    def _is_foreign(self, origin: bytes | None) -> bool:
+        """Whether a script or form of another site asks, as far as its browser says (the Fetch standard's Origin)."""
+        return origin is not None and host_of(origin.rpartition(b"//")[2]) not in self._hosts
 
     # ---- probes and metrics
 
@@ -134,8 +140,8 @@ class Pages(Filter):
         assert operation.content is not None
         try:
             value = checked(json.loads(content), operation.content)
-        except ValueError:
-            return _refusal(Problem(400, "the content is no JSON"))
+        except (ValueError, RecursionError):
+            return _refusal(Problem(400, "the content is no JSON, or nested too deeply"))
         except Problem as problem:
             return _refusal(problem)
         return self._done(exchange, operation, Call(names, value))
@@ -151,6 +157,8 @@ class Pages(Filter):
             self._tell(exchange, operation, result.detail)
             return _refusal(result)
         self._tell(exchange, operation, "done")
+        if operation.changes:
+            self._source.renew()
         if not operation.gives:
             return _response(204, b"", b"")
         return _response(200, operation.media_type.encode(), json.dumps(result).encode())

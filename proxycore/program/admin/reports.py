@@ -85,12 +85,7 @@ class Board:
 
     def take(self, reports: Sequence[Report], wall: float, ended: Report | None = None) -> None:
         """The processes' reports of this second, and what those had counted that have ended since we began."""
-        self._reports = reports
-        self._counted = reports if ended is None else (*reports, ended)
-        self.tallies = merged(loaded(report["tallies"]) for report in self._counted)
-        self.turns = Counter()
-        for report in self._counted:
-            self.turns.update({Turn(*turn): count for *turn, count in report["turns"]})
+        self.renew(reports, ended)
         views = [report["overview"] for report in reports]
         self._seconds.append(
             Moment(
@@ -102,6 +97,15 @@ class Board:
         if int(wall // 60) != self._minute:
             self._minute = int(wall // 60)
             self._minutes.append({where: (t.durations, t.first_bytes) for where, t in self.tallies.items()})
+
+    def renew(self, reports: Sequence[Report], ended: Report | None = None) -> None:
+        """Reports that come between two seconds: what an order changed is shown at once."""
+        self._reports = reports
+        self._counted = reports if ended is None else (*reports, ended)
+        self.tallies = merged(loaded(report["tallies"]) for report in self._counted)
+        self.turns = Counter()
+        for report in self._counted:
+            self.turns.update({Turn(*turn): count for *turn, count in report["turns"]})
 
     @property
     def has_reports(self) -> bool:

@@ -104,6 +104,10 @@ class Workers:
             if self.board.has_reports:
                 self.events.tell()
 
+    def renew(self) -> None:
+        if self._reports:  # else no worker runs any more, and the board goes on showing the last ones
+            self.board.renew(self.reports(), self._ended.report)
+
     def _follow(self) -> None:
         while True:
             time.sleep(PERIOD)
@@ -214,6 +218,7 @@ class Workers:
         answer = self._supervise({"configure": text})
         if answer["status"]:
             raise Problem(answer["status"], answer["detail"])
+        self._ask_all()
 
     def explain(self, asked: Asked) -> dict[str, Any]:
         content: dict[str, Any] = {
