@@ -18,6 +18,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from proxycore.composition.answers import unread
+from proxycore.composition.draining import GRACE
 from proxycore.composition.engine import TURN_SECONDS
 from proxycore.composition.exchange import Exchange
 from proxycore.composition.pace import Pace
@@ -406,7 +407,7 @@ class DownstreamConnection:
 
     def _keep(self) -> None:
         self.state = DOWNSTREAM[self.state]["keep"]
-        self._clock.set(self._engine.now + self._engine.plan.timeouts.idle)
+        self._clock.set(self._engine.now + (GRACE if self.is_draining else self._engine.plan.timeouts.idle))
         if self.wire.is_gated:
             self._let_go()
         if self._reader.unread or self._half_closed:
@@ -453,17 +454,28 @@ class DownstreamConnection:
             self.hsts = listener.hsts
 
     def drain(self) -> None:
-        """The listener is going: finish the exchange under way, and take no other."""
+        """The listener is going: finish the exchange under way, and take no other but one that is on its way.
+
+        A request and our end may cross, so an idle connection has `GRACE` for its next one, and its answer says that
+        it is the last. Whoever was told that the connection is kept has that time, too, once the answer has ended.
+        """
         self.is_draining = True
-        self._persistent = False
+        exchange = self._exchange
         if self.state == "tunnel":
             self._tunnel.drain()
-        elif self.state in ("idle", "head") and not self._reader.mid_head:
-            # Bytes of the last answer may still wait: a close must not turn them into a reset.
+        elif exchange is not None:
+            self._persistent = self._persistent and exchange.response is not None
+        elif self.state == "idle":
             if self.wire.is_waiting:
-                self._linger()
+                self._linger()  # it has yet to take its last answer
             else:
-                self._close()
+                self._clock.set(min(self._clock.at, self._engine.now + GRACE))
+
+    def _part(self) -> None:
+        """It drains, and asks for no more: end so that it hears of that before a late request meets a reset."""
+        self._linger()
+        if self.state == "lingering":
+            self._clock.set(min(self._clock.at, self._engine.now + GRACE))
 
     def end_now(self) -> None:
         """The deadline of a drain."""
@@ -485,6 +497,8 @@ class DownstreamConnection:
             if self._reading_body and self._exchange is not None:
                 self._persistent = False
                 self._exchange.request_timed_out("request_body")
+        elif state == "idle" and self.is_draining:
+            self._part()
         elif state != "closing":
             self._close()
 

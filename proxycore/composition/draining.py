@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from proxycore.composition.engine import Engine
     from proxycore.words.ids import ConnId
 
+GRACE = 0.5
+"""Seconds in which a client that is owed nothing is still answered when its connection begins to drain: the request
+that it connected for, or its next, may be on the way. A few round trips, and what a restart waits for idle clients."""
+
 
 class Draining:
     """`deadline` is that of a drain of the whole, inf while there is none."""

@@ -25,6 +25,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from proxycore.composition.downstream import LINGER_BYTES
+from proxycore.composition.draining import GRACE
 from proxycore.composition.tables import TLS
 from proxycore.composition.tls_wire import TRUNCATED, TlsWire
 from proxycore.composition.wire import Wire
@@ -213,12 +214,12 @@ class TlsDownstream:
             self.peer.tls_subject = self._session.subject
         engine = self._engine
         self._inner = inner = self._speak(protocol, engine, self._tls_wire, self._listener, self.peer, since=engine.now)
+        if self._is_draining:
+            inner.drain()
         if plaintext:
             inner.data_received(plaintext)
         if self._session.is_over:
             self._stream_ended(self._session, inner)
-        if self._is_draining:
-            inner.drain()
 
     def _move(self, event: str) -> None:
         """Move on; whatever place we had, among those who shake hands or those who wait, is another's now."""
@@ -275,7 +276,8 @@ class TlsDownstream:
         if self.state == "refusing":
             self._close()
         else:
-            self._give_up("timeouts.tls_handshake")
+            is_due = self.state == "silent" and self._is_draining
+            self._give_up("draining" if is_due else "timeouts.tls_handshake")
 
     # ---- what the core asks of a client's connection
 
@@ -292,12 +294,12 @@ class TlsDownstream:
             self._listener = listener
 
     def drain(self) -> None:
-        """Let a handshake that is under way come to its end: its client may have sent a request with it."""
+        """Let handshakes end, since requests come with them. A client that was silent has `GRACE` for all of it."""
         if self._inner is not None:
             return self._inner.drain()
         self._is_draining = True
-        if self.state == "waiting" or (self.state == "silent" and not self._held):
-            self._give_up("draining")
+        if self.state == "silent" and not self._held:
+            self._clock.set(min(self._clock.at, self._engine.now + GRACE))
 
     def end_now(self) -> None:
         if self._inner is not None:

@@ -15,6 +15,7 @@ from math import inf
 from typing import Any
 
 from proxycore.composition.clients import ClientConnection
+from proxycore.composition.draining import GRACE
 from proxycore.composition.exchange import Exchange
 from proxycore.composition.sides import UpstreamSide
 from proxycore.composition.upstream import UpstreamConnection
@@ -286,7 +287,7 @@ class Books(Checker):
     def fact(self, now: float, name: str, arguments: tuple[Any, ...], effects: Sequence[Effect]) -> None:
         self._facts += 1
         if name == "drain_requested":
-            self._look_at_idle()
+            self._look_at_idle(now)
         if name in self._ENDINGS or self._facts % self.EVERY == 0:
             self.look()
 
@@ -341,9 +342,11 @@ class Books(Checker):
         if clock.at == inf and span != inf:
             self.violate(f"{connection!r} may be idle for ever")
 
-    def _look_at_idle(self) -> None:
+    def _look_at_idle(self, now: float) -> None:
+        """A drain has begun."""
         for client in self._core._engine.clients.values():
-            if client.is_idle and not client.held_bytes:
+            clock: Timer = client._clock  # type: ignore[attr-defined]
+            if client.is_idle and not client.held_bytes and clock.at > now + GRACE:
                 self.violate(f"{client!r} is idle, and goes on in a drain")
 
     def _look_at_exchanges(self) -> None:

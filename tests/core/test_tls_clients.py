@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from proxycore.composition.draining import GRACE
 from proxycore.config import Config, ConfigError, Limits, Listener, ListenerTls, Match, Respond, Route, Upstream
 from proxycore.config.materials import Materials
 from proxycore.core import Core
@@ -429,12 +430,19 @@ def test_a_drain_lets_a_handshake_end_and_closes_what_is_silent() -> None:
     effects = here.core.data_received(client.conn, client.session.take(), 0.0)
     client.session.receive(b"".join(effect.data for effect in effects))  # type: ignore[attr-defined]
     here.tell(lambda now: here.core.drain_requested(now, deadline=30.0))
-    assert silent.closed is Close
-    assert idle.closed is Close
-    assert idle.ended
     assert client.closed is None
     here.raw(client, client.session.take() + client.session.encrypt([GET.replace(b"/ ", b"/here ")]))
     assert client.text.endswith(b"hello\n")
+    assert b"\r\nconnection: close\r\n" in client.text
+    here.pass_time(GRACE / 2)
+    assert silent.closed is None
+    assert idle.closed is None
+    here.pass_time(GRACE / 2 + 0.01)
+    assert silent.closed is Close
+    assert idle.ended
+    here.pass_time(GRACE)
+    assert idle.closed is Close
+    here.pass_time(2.0)
     assert client.closed is Close
     assert here.core.is_drained
 

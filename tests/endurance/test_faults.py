@@ -73,7 +73,11 @@ class Load:
         head, body = line.message()
         self.waits.append(time.monotonic() - began)
         assert (status_of(head), body) == (200, b"/load/%d %d" % (number, 5000 if is_post else 0)), (head, body)
-        self.servers[fields_of(head)[b"x-origin"]] += 1
+        fields = fields_of(head)
+        self.servers[fields[b"x-origin"]] += 1
+        if fields.get(b"connection") == b"close":
+            line.socket.close()
+            line.socket = connect(self._port).socket
 
     def __str__(self) -> str:
         ordered = sorted(self.waits)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from proxycore.composition.draining import GRACE
 from proxycore.composition.exchange import Exchange
 from proxycore.composition.filters import Ask, Filter, NeedBody, Reject, Respond, Signal, Verdict, Wait
 from proxycore.config import Listener
@@ -24,6 +25,7 @@ from proxycore.testing.playbook import (
     containing,
     drain,
     ending,
+    eof,
     exchange_ended,
     lost,
     nothing,
@@ -158,11 +160,13 @@ def test_a_reload_that_removes_a_listener_with_a_tunnel_on_it() -> None:
         connected(server) >> send(server),
         received(server, SWITCHED) >> send(client, starting(b"HTTP/1.1 101 ")),
         accepted(idle, "old") >> nothing,
-        reloaded(replace(before, listeners=before.listeners[:1])) >> (stop_accepting("old"), close(idle)),
+        reloaded(replace(before, listeners=before.listeners[:1])) >> stop_accepting("old"),
+        tick(GRACE + 0.01) >> send_eof(idle),
+        eof(idle) >> close(idle),
         lost(idle) >> nothing,
         received(client, b"still") >> send(server, b"still"),
         received(server, b"here") >> send(client, b"here"),
-        tick(29) >> nothing,
+        tick(28) >> nothing,
         tick(2) >> (abort(server), abort(client), exchange_ended("drained")),
         lost(server) >> nothing,
         lost(client) >> nothing,
@@ -226,7 +230,9 @@ def test_a_drain_ends_what_is_idle_and_lets_the_rest_finish() -> None:
     play = Playbook(config()).run(
         accepted(idle) >> nothing,
         *leased(busy, server),
-        drain(30) >> (stop_accepting(), close(idle)),
+        drain(30) >> stop_accepting(),
+        tick(GRACE + 0.01) >> send_eof(idle),
+        tick(GRACE + 0.01) >> close(idle),
         lost(idle) >> nothing,
         received(server, OK)
         >> (
@@ -240,6 +246,59 @@ def test_a_drain_ends_what_is_idle_and_lets_the_rest_finish() -> None:
     )
     assert play.core.is_drained
     assert play.is_empty()
+
+
+def test_a_drain_answers_requests_that_are_on_their_way() -> None:
+    """Of clients that have connected and sent nothing yet, and of those whose connection was kept."""
+    fresh, kept, dripping, server = Handle("fresh"), Handle("kept"), Handle("dripping"), Handle("server")
+    one, two, three = Handle("one"), Handle("two"), Handle("three")
+    last = containing(b"connection: close\r\n")
+    play = Playbook(config()).run(
+        *leased(kept, server),
+        received(server, OK) >> (send(kept, OK_OUT), exchange_ended("completed")),
+        accepted(fresh) >> nothing,
+        accepted(dripping) >> nothing,
+        received(dripping, GET[:10]) >> nothing,
+        drain(30) >> (stop_accepting(), close(server)),
+        lost(server) >> nothing,
+        tick(GRACE - 0.1) >> nothing,
+        received(fresh, GET) >> connect(one, ONE),
+        received(kept, GET) >> connect(two, ONE),
+        connected(one) >> send(one),
+        connected(two) >> send(two),
+        tick(1) >> nothing,
+        received(one, OK) >> (send(fresh, last), close(one), send_eof(fresh), exchange_ended("completed")),
+        received(two, OK) >> (send(kept, last), close(two), send_eof(kept), exchange_ended("completed")),
+        received(dripping, GET[10:]) >> connect(three, ONE),
+        connected(three) >> send(three),
+        received(three, OK) >> (send(dripping, last), close(three), send_eof(dripping), exchange_ended("completed")),
+    )
+    for handle in (one, two, three):
+        play.run(lost(handle) >> nothing)
+    for handle in (fresh, kept, dripping):
+        play.run(eof(handle) >> close(handle), lost(handle) >> nothing)
+    assert play.core.is_drained
+    assert play.is_empty()
+
+
+def test_who_was_told_that_it_is_kept_when_the_drain_began_may_ask_once_more() -> None:
+    client, server, next_server = Handle("client"), Handle("server"), Handle("next_server")
+    Playbook(config()).run(
+        *leased(client, server),
+        received(server, b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbe") >> send(client),
+        drain(30) >> stop_accepting(),
+        tick(5) >> nothing,
+        received(server, b"gi") >> (send(client, b"gi"), close(server), exchange_ended("completed")),
+        received(client, GET) >> connect(next_server, ONE),
+        connected(next_server) >> send(next_server),
+        received(next_server, OK)
+        >> (
+            send(client, containing(b"connection: close\r\n")),
+            close(next_server),
+            send_eof(client),
+            exchange_ended("completed"),
+        ),
+    )
 
 
 def test_an_answer_whose_last_bytes_a_drain_cuts_off_was_not_completed() -> None:

@@ -394,14 +394,14 @@ MUTANTS = (
     Mutant(
         "idle connections survive a drain",
         "composition.downstream",
-        "            if self.wire.is_waiting:\n                self._linger()\n            else:",
-        "            if False:",
+        "                self._clock.set(min(self._clock.at, self._engine.now + GRACE))",
+        "                pass",
         ("verdicts", "handles", "books"),
     ),
     Mutant(
         "an idle client is kept for ever",
         "composition.downstream",
-        "        self._clock.set(self._engine.now + self._engine.plan.timeouts.idle)",
+        "        self._clock.set(self._engine.now + (GRACE if self.is_draining else self._engine.plan.timeouts.idle))",
         "        self._clock.clear()",
         ("books",),
     ),
