@@ -17,7 +17,7 @@ Made for a route in the order in which they see its requests:
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from proxycore.composition.filters import Filter
@@ -91,6 +91,20 @@ class Gate:
         if route.waf is not None and route.waf.mode != "off":
             yield WafFilter(route.waf, self._rule_counts)
 
+    def reconfigured(self, config: Config) -> None:
+        """This configuration is in force: what it no longer names is forgotten, and tables hold what it says."""
+        for kept, names in (
+            (self._rates, config.rate_limits),
+            (self._rate_counts, config.rate_limits),
+            (self._concurrency, config.concurrency_limits),
+            (self._concurrency_counts, config.concurrency_limits),
+            (self._passwords, config.basic_auth),
+            (self._tokens, config.jwt),
+        ):
+            _keep_only(kept, names)
+        for name, table in self._rates.items():
+            table.capacity = config.rate_limits[name].capacity
+
     def limits(self, config: Config) -> Iterator[LimitView]:
         """What each limit of `config` that a route names holds and has done."""
         for name in config.rate_limits:
@@ -116,7 +130,6 @@ class Gate:
         for limit in limits:
             if limit.name not in self._rates:
                 self._rates[limit.name] = RateTable(limit.capacity, self._entropy(16))
-            self._rates[limit.name].capacity = limit.capacity
         yield RateLimitFilter([(limit, self._rates[limit.name], self._rate_counts[limit.name]) for limit in limits])
 
     def _authentication(
@@ -163,6 +176,11 @@ class _Tokens:
         self.key_set = key_set
         self.policy = TokenPolicy(jwt, key_set)
         self.remembered = remembered
+
+
+def _keep_only(kept: dict[str, Any], names: Container[str]) -> None:
+    for name in [name for name in kept if name not in names]:
+        del kept[name]
 
 
 def _access(route: Route, materials: Materials) -> Iterator[Filter]:

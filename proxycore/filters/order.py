@@ -85,6 +85,7 @@ class OwnFilters:
 
     def reconfigured(self, config: Config) -> None:
         """This configuration is in force: what it no longer names is forgotten, and what it says otherwise counts."""
+        self._gate.reconfigured(config)
         self._caches = {name: self._shared_cache(cache) for name, cache in config.caches.items()}
         for name, shared in self._caches.items():
             shared.configure(config.caches[name])

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
+
 from proxycore.composition.overview import LimitView, RuleView
-from proxycore.config import ConcurrencyLimit, Config, Listener, RateLimit, Route, Upstream, Waf
+from proxycore.config import ConcurrencyLimit, Config, ConfigError, Listener, RateLimit, Route, Upstream, Waf
 from proxycore.testing import Proxy
 
 
@@ -55,6 +59,27 @@ def test_counts_survive_a_reload_and_go_with_their_limit() -> None:
     assert view.refused == 1
     proxy.core.reconfigured(configuration(Route(upstream="api")), None, proxy.now)
     assert proxy.core.overview().limits == ()
+
+
+def test_a_limit_that_a_reload_removed_is_forgotten() -> None:
+    limited = configuration(Route(upstream="api", rate_limits=["slow"]), slow=RateLimit(name="slow", rate="1/1h"))
+    proxy = Proxy(limited)
+    proxy.get("http://a/").goes_to("api")
+    proxy.core.reconfigured(configuration(Route(upstream="api")), None, proxy.now)
+    proxy.core.reconfigured(limited, None, proxy.now)
+    proxy.get("http://a/").goes_to("api")
+
+
+def test_the_capacity_of_a_refused_reload_holds_nobody() -> None:
+    route = Route(upstream="api", rate_limits=["slow"])
+    proxy = Proxy(configuration(route, slow=RateLimit(name="slow", rate="1/1h", capacity=16)))
+    guarded = Route(name="guarded", upstream="api", access={"deny_file": "nowhere"})
+    smaller = configuration(route, slow=RateLimit(name="slow", rate="1/1h", capacity=20))
+    with pytest.raises(ConfigError):
+        proxy.core.reconfigured(replace(smaller, routes=[route, guarded]), None, proxy.now)
+    assert proxy.core.overview().limits[0].capacity == 16
+    proxy.core.reconfigured(smaller, None, proxy.now)
+    assert proxy.core.overview().limits[0].capacity == 20
 
 
 def test_rules_tell_what_they_found_and_what_was_refused() -> None:
