@@ -101,7 +101,7 @@ def send(engine: Engine, exchange: Exchange, answer: Respond | Reject, outcome: 
     head, body = answer.head, answer.body
     frame(exchange, answer)
     if b"date" not in head.headers:
-        head.headers.add(b"date", exchange.plan.http_date(engine.wall))
+        head.headers.add(b"date", engine.http_date())
     if exchange.downstream.hsts:
         head.headers.set(b"strict-transport-security", exchange.downstream.hsts)
     try:

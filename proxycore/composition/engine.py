@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from proxycore.composition.handshakes import Handshakes
 from proxycore.mechanisms.timers import Timers
+from proxycore.policies.dates import http_date
 from proxycore.words.effects import Effect
 from proxycore.words.ids import Address, CallId, ConnId, LookupId
 from proxycore.words.notices import Fault, Kind, Notice
@@ -79,6 +80,8 @@ class Engine:
     """The state that is everybody's. Its attributes are read freely; each is written by its owner only."""
 
     __slots__ = (
+        "_date",
+        "_date_second",
         "_minted",
         "_notices",
         "calls",
@@ -138,6 +141,8 @@ class Engine:
         self.handshakes = Handshakes(self)
         self.notices_dropped = 0
         self.request_id_prefix = entropy(8).hex()
+        self._date = b""
+        self._date_second = -1
         self._minted = 0
         self._notices: list[Notice] = []
 
@@ -145,6 +150,14 @@ class Engine:
     def wall(self) -> float:
         """Seconds since the epoch at the fact that is being handled."""
         return self.now + self.wall_offset
+
+    def http_date(self) -> bytes:
+        """The Date of a response that has none yet (RFC 9110 section 5.6.7), made once for each second."""
+        second = int(self.wall)
+        if second != self._date_second:
+            self._date_second = second
+            self._date = http_date(second)
+        return self._date
 
     def mint(self) -> int:
         """A new number for a handle: one counter for all kinds, so none is ever mistaken for another."""

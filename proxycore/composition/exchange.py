@@ -519,7 +519,7 @@ class Exchange:
                 break
         else:
             # RFC 9110 section 6.6.1: who has a clock dates what it passes on.
-            head.headers.fields.append((b"date", self.plan.http_date(self._engine.wall)))
+            head.headers.fields.append((b"date", self._engine.http_date()))
         if self.route.changes_responses:
             instead = phases.change_response(self._engine, self, head)
             if instead is not None:

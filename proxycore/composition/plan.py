@@ -24,7 +24,6 @@ from proxycore.mechanisms.http1.reader import RequestReader, ResponseReader
 from proxycore.mechanisms.http1.strict import HeadLimits
 from proxycore.policies.addresses import AddressSet
 from proxycore.policies.affinity import StickyCookie
-from proxycore.policies.dates import http_date
 from proxycore.policies.forwarding import Peer
 from proxycore.policies.local_responses import compile_answer
 from proxycore.policies.rewriting import compile_edits, compile_rewrite
@@ -213,8 +212,6 @@ class Plan:
 
     __slots__ = (
         "_codec",
-        "_date",
-        "_date_second",
         "_request_limits",
         "_response_limits",
         "_routes",
@@ -266,8 +263,6 @@ class Plan:
         self._routes = [
             RoutePlan(self, route, self._chain_of(route, materials, filters, own)) for route in config.routes
         ]
-        self._date = b""
-        self._date_second = -1
 
     def _chain_of(self, route: Route, materials: Materials, filters: Sequence[Filter], own: FilterSource) -> Chain:
         gate = own.gate(route, self.config, materials)
@@ -302,11 +297,3 @@ class Plan:
 
     def response_reader(self) -> ResponseReader:
         return ResponseReader(self._codec, self._response_limits, self._trailer_limits, self.limits.interim_responses)
-
-    def http_date(self, wall: float) -> bytes:
-        """The Date of a response that has none yet (RFC 9110 section 5.6.7), made once for each second."""
-        second = int(wall)
-        if second != self._date_second:
-            self._date_second = second
-            self._date = http_date(second)
-        return self._date

@@ -351,9 +351,6 @@ class CacheFilter(Filter):
         assert names is not None
         delay = exchange.attempts.first_byte if exchange.attempts is not None else None
         age, made = initial_age(headers, delay=delay or 0.0, wall=wall), made_at(headers, wall)
-        if b"date" not in headers:
-            # RFC 9110 section 6.6.1: who keeps a response notes when it came.
-            headers.add(b"date", exchange.plan.http_date(wall))
         response = StoredResponse(
             lookup.key,
             url_of(request),
@@ -397,8 +394,6 @@ class CacheFilter(Filter):
 
     def _renew(self, exchange: Exchange, stored: StoredResponse, head: ResponseHead) -> StoredResponse:
         headers, wall = updated(stored.head.headers, head.headers), exchange.wall
-        if b"date" not in head.headers:
-            headers.set(b"date", exchange.plan.http_date(wall))
         directives = response_directives(headers)
         freshness = freshness_of(
             stored.head.status,
