@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 from proxycore.composition.filters import Filter, NeedBody, Reject
 from proxycore.composition.filters import Verdict as Decision
 from proxycore.config import Waf
-from proxycore.policies.waf.inspection import Inspector, Verdict, can_be_decoded, is_readable
+from proxycore.policies.waf.inspection import (
+    Inspector,
+    Undecodable,
+    Verdict,
+    can_be_decoded,
+    is_readable,
+    is_told_plainly,
+)
 from proxycore.words.messages import Headers
 from proxycore.words.notices import AttackFound
 
@@ -21,6 +28,7 @@ _UNREADABLE = Reject(
     rule="waf.coding",
     headers=Headers([(b"accept-encoding", b"gzip, deflate")]),  # RFC 9110 section 12.5.3
 )
+_AMBIGUOUS = Reject(400, "What the content is can't be told from its type.", rule="waf.content_type")
 
 
 class RuleCounts:
@@ -49,20 +57,35 @@ class WafFilter(Filter):
         request = exchange.request
         verdict = self._inspector.head(request)
         refusal = None if verdict is None else self._judge(exchange, verdict)
-        if refusal is not None or not is_readable(request):
+        if refusal is not None or not request.has_content:
             return refusal
-        if self._blocks and not can_be_decoded(request):
-            if exchange.trace is not None:
-                exchange.trace.add("waf", "refused", "", "content in a coding that rules can't read")
-            return _UNREADABLE
+        if self._blocks and not is_told_plainly(request):
+            return self._refuse(exchange, _AMBIGUOUS, "content of several types, boundaries, or an odd charset")
+        if not is_readable(request):
+            return None
+        if not can_be_decoded(request):
+            return self._undecodable(exchange)
         exchange.local(self)["score"] = 0 if verdict is None else verdict.score
         return NeedBody(min(self._window, exchange.plan.limits.buffer), self._read_content)
 
     def _read_content(self, exchange: Exchange, content: bytes, complete: bool) -> Decision | None:
-        verdict = self._inspector.body(exchange.request, content)
+        try:
+            verdict = self._inspector.body(exchange.request, content)
+        except Undecodable:
+            return self._undecodable(exchange)
         if verdict is None:
             return None
         return self._judge(exchange, verdict, exchange.local(self)["score"])
+
+    def _undecodable(self, exchange: Exchange) -> Reject | None:
+        return (
+            self._refuse(exchange, _UNREADABLE, "content in a coding that rules can't read") if self._blocks else None
+        )
+
+    def _refuse(self, exchange: Exchange, reject: Reject, why: str) -> Reject:
+        if exchange.trace is not None:
+            exchange.trace.add("waf", "refused", "", why)
+        return reject
 
     def _judge(self, exchange: Exchange, verdict: Verdict, before: int = 0) -> Reject | None:
         """Tell what was found, and refuse if it is enough. `before` is the score of what was found earlier."""

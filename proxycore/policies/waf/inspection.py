@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from proxycore.config import Waf
 from proxycore.policies.waf.normalising import Forms, normalise_text, normalise_value
+from proxycore.policies.waf.parts import boundary_of, parts_of
 from proxycore.policies.waf.rules import RULES, TOO_MUCH, Place, Rule
 from proxycore.words.messages import RequestHead
 
@@ -54,7 +55,7 @@ _tells = re.compile(
 AGENTS_MAX = 1_000
 """User agents that are known to be no scanners. There are few, and each comes with every request."""
 
-# Their form is checked by who owns them, or no application reads them.
+# Their form is checked by who owns them, or no application reads them but to write them to a log: so `${` is looked at.
 _UNREAD = frozenset(
     b"accept accept-encoding accept-language authorization cache-control cookie date dnt etag expect if-match "
     b"if-modified-since if-none-match if-range if-unmodified-since max-forwards origin pragma priority "
@@ -62,11 +63,20 @@ _UNREAD = frozenset(
     b"sec-fetch-site sec-fetch-user sec-websocket-extensions sec-websocket-key sec-websocket-version te traceparent "
     b"upgrade-insecure-requests via".split()
 )
-_JSON_STRING = re.compile(rb'"((?:[^"\\]|\\.)*+)"', re.DOTALL)
-_BOUNDARY = re.compile(rb"boundary=\"?([^\";,]{1,70})", re.IGNORECASE)
-_PARAMETER = re.compile(rb"\b(name|filename)\*?=\"?([^\";\r\n]{0,500})", re.IGNORECASE)
+_JSON_STRING = re.compile(rb'"((?:[^"\\]|\\.)*+)(?:"|\\?\Z)', re.DOTALL)
+# What JSON has between strings, Python's NaN and Infinity included, and a byte order mark.
+_is_json = re.compile(rb'[\s"{}\[\]:,0-9.+\-Eaefilnrstuy\xef\xbb\xbfINT]*').fullmatch
 _CODINGS = frozenset((b"gzip", b"x-gzip", b"deflate", b"identity"))
+_MEMBERS_MAX = 16
+_CHARSET = re.compile(rb";\s*charset\s*=\s*[\"']?([^\s;\"']*)", re.IGNORECASE)
+_is_like_ascii = re.compile(
+    rb"utf-?8|(?:us-)?ascii|iso-?8859-?\d{1,2}|latin-?1|windows-\d{3,4}|koi8-[ru]|shift_jis|euc-(?:jp|kr)|gb(?:2312|k|18030)|big5"
+).fullmatch
 _TEXTS = (b"text/", b"application/xml", b"application/graphql", b"application/javascript")
+
+
+class Undecodable(Exception):
+    """Content isn't in the coding that its head tells of."""
 
 
 class Finding(NamedTuple):
@@ -141,12 +151,12 @@ class Inspector:
             elif name == b"user-agent":
                 if value not in self._agents:
                     self._agent(value[:_VALUE_MAX], reading)
-            elif name not in _UNREAD and _asks_for_more(value, self._is_plain_field):
+            elif (name not in _UNREAD or b"${" in value) and _asks_for_more(value, self._is_plain_field):
                 self._value("header", f"header {name.decode()}", value, reading)
         return self._judged(reading, "head")
 
     def body(self, request: RequestHead, content: bytes) -> Verdict | None:
-        """What is found in the beginning of a request's content; None: nothing."""
+        """What is found in the beginning of a request's content; None: nothing. Raises `Undecodable`."""
         reading = _Reading(self._budget)
         media_type = (request.headers.get(b"content-type") or b"").lower()
         coding = request.headers.get(b"content-encoding")
@@ -156,8 +166,8 @@ class Inspector:
             self._pairs("body", content, reading)
         elif b"json" in media_type:
             self._json(content, reading)
-        elif media_type.startswith(b"multipart/"):
-            self._multipart(request.headers.get(b"content-type") or b"", content, reading)
+        elif boundary := boundary_of(request.headers.get(b"content-type") or b""):
+            self._multipart(content, boundary, reading)
         else:
             self._value("body", "content", content, reading)
         return self._judged(reading, "content")
@@ -201,20 +211,19 @@ class Inspector:
                 self._read("body", "a string of JSON", normalise_text(_unescaped(text[:_VALUE_MAX])), reading)
             else:
                 return
+        # Some read comments in JSON, and strings in single quotes: with those, what lies between strings isn't plain.
+        between = _JSON_STRING.sub(b'""', content)
+        if not _is_json(between):
+            self._value("body", "what is no JSON", between, reading)
 
-    def _multipart(self, media_type: bytes, content: bytes, reading: _Reading) -> None:
-        boundary = _BOUNDARY.search(media_type)
-        parts = content.split(b"--" + boundary[1], max(0, reading.left)) if boundary else [content]
-        for part in parts:
-            head, _, value = part.partition(b"\r\n\r\n")
-            names = {found[1].lower(): found[2] for found in _PARAMETER.finditer(head)}
+    def _multipart(self, content: bytes, boundary: bytes, reading: _Reading) -> None:
+        for names, value in parts_of(content, boundary, reading.left):
             reading.left -= 1
-            for name in names.values():
+            for name in names:
                 if _asks_for_more(name, self._is_plain):
                     self._value("body", "name of a part", name, reading)
-            value = value.strip(b"\r\n")
-            if b"filename" not in names and _asks_for_more(value, self._is_words):
-                self._value("body", f'part "{_shown(names.get(b"name", b""))}"', value, reading)
+            if _asks_for_more(value, self._is_words):
+                self._value("body", f'part "{_shown(names[0]) if names else ""}"', value, reading)
 
     def _value(self, place: Place, where: str, value: bytes, reading: _Reading, *, plus_is_blank: bool = False) -> None:
         """Normalise a value and read it, if it may still be read."""
@@ -289,13 +298,38 @@ def can_be_decoded(request: RequestHead) -> bool:
     return not codings or (len(codings) == 1 and codings[0].lower() in _CODINGS)
 
 
+def is_told_plainly(request: RequestHead) -> bool:
+    """Whether servers agree on what content is: it has one type, with one boundary, in signs that are ASCII's."""
+    types = request.headers.get_all(b"content-type")
+    if len(types) != 1:
+        return not types
+    charset = _CHARSET.search(types[0])
+    if charset is not None and not _is_like_ascii(charset[1].lower()):
+        return False
+    return not types[0].lower().startswith(b"multipart/") or boundary_of(types[0]) is not None
+
+
 def _inflated(content: bytes, coding: bytes, limit: int) -> bytes:
     """The beginning of content that was coded: no more than is read of any content, however much is packed in it."""
     # Some send what they call deflate without the head that zlib puts before it (RFC 9110 section 8.4.1.2).
-    forms = {b"gzip": (31,), b"x-gzip": (31,), b"deflate": (15, -15)}.get(coding, ())
+    forms = {b"gzip": (31,), b"x-gzip": (31,), b"deflate": (15, -15), b"identity": ()}[coding]
+    if not forms:
+        return content
     for form in forms:
         try:
-            return zlib.decompressobj(wbits=form).decompress(content, limit)
+            return _members(content, form, limit)
         except zlib.error:
             continue
-    return content
+    raise Undecodable
+
+
+def _members(content: bytes, form: int, limit: int) -> bytes:
+    """Content of gzip may be several files in a row (RFC 1952 section 2.2). Raises `zlib.error`."""
+    inflated = b""
+    for _ in range(_MEMBERS_MAX):
+        stream = zlib.decompressobj(wbits=form)
+        inflated += stream.decompress(content, limit - len(inflated))
+        content = stream.unused_data
+        if not content or len(inflated) >= limit:
+            return inflated
+    raise zlib.error("too many members")
