@@ -83,7 +83,7 @@ def draw_pages(random: Random) -> dict[bytes, Page]:
         (b"max-age=2, must-revalidate", 2.0, 0.0),
         (b"max-age=2, stale-while-revalidate=5", 2.0, 5.0),
         (b"max-age=2, stale-if-error=20", 2.0, 20.0),
-        (b"no-cache", 0.0, 0.0),
+        (b"no-cache, max-age=60", 0.0, 0.0),
         (b"no-store, max-age=60", 0.0, 0.0),
         (b"private, max-age=60", 0.0, 0.0),
     )

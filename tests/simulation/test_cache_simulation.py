@@ -46,6 +46,7 @@ MUTANTS = (
         "        if not self._locks or lookup.alone:\n            return None\n",
         "        return None\n",
         ("cache",),
+        seed=11,
     ),
     Mutant(
         "no-store is not looked at",
@@ -102,13 +103,34 @@ MUTANTS = (
         " or not lookup.fill.is_read:",
         " or True:",
         ("cache",),
-        seed=3,
+        seed=9,
     ),
     Mutant(
         "no-cache of a client is not looked at",
         "policies.caching.reuse",
         '    if freshness.no_cache or b"no-cache" in asked:',
         "    if freshness.no_cache:",
+        ("cache",),
+    ),
+    Mutant(
+        "no-cache of an origin is not looked at",
+        "policies.caching.freshness",
+        '        no_cache=directives.is_whole(b"no-cache"),',
+        "        no_cache=False,",
+        ("cache",),
+    ),
+    Mutant(
+        "an age is told as it was when the response came",
+        "policies.caching.stored",
+        'own = [(b"age", b"%d" % age)',
+        'own = [(b"age", b"%d" % self.initial_age)',
+        ("cache",),
+    ),
+    Mutant(
+        "a part is said to begin elsewhere",
+        "policies.caching.ranges",
+        'b"bytes %d-%d/%d" % (span.first,',
+        'b"bytes %d-%d/%d" % (span.first + 1,',
         ("cache",),
     ),
     Mutant(
