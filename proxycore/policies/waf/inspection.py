@@ -196,6 +196,8 @@ class Inspector:
         for pair in value.split(b";", max(0, reading.left)):
             name, _, text = pair.strip(b" ").partition(b"=")
             reading.left -= 1
+            if _asks_for_more(name, self._is_plain):
+                self._value("cookie", "name of a cookie", name, reading)
             if _asks_for_more(text, self._is_plain):
                 self._value("cookie", f'cookie "{_shown(name)}"', text, reading)
 
