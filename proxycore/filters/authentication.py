@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 HASHES_AT_ONCE = 16
 """Passwords that are hashed at once for one of `[basic_auth]`: each takes a thread and 20 MiB. Others get a 503."""
 
-
 _WAIT_MAX = 60.0
 """Seconds that an exchange waits for another's verdict where `timeouts.call` is off."""
 
@@ -65,18 +64,24 @@ class BasicAuthFilter(_Authenticator):
 
     A password is hashed by a function that the binding runs in a thread. An unknown user's is hashed too, against
     the hash of somebody, so that the time tells nothing. Who is let in is remembered for a while; requests that
-    come with the same password meanwhile wait for the one verdict.
+    come with the same password meanwhile wait for the one verdict. `remembered` and `hashing` (what is being hashed
+    now, by its proof) are those of all routes with this `[basic_auth]`.
     """
 
     def __init__(
-        self, basic: BasicAuth, users: Mapping[str, str], remembered: Remembered[str], identity: IdentityFilter
+        self,
+        basic: BasicAuth,
+        users: Mapping[str, str],
+        remembered: Remembered[str],
+        hashing: dict[bytes, Signal],
+        identity: IdentityFilter,
     ) -> None:
         super().__init__("basic_auth", basic.name, identity, basic.user_header)
         self._users = users
         self._decoys = list(users.values())
         self._remember = basic.remember
         self._remembered = remembered
-        self._hashing: dict[bytes, Signal] = {}
+        self._hashing = hashing
         realm = basic.realm.replace("\\", "\\\\").replace('"', '\\"')
         self._unproved = self._challenge(f'Basic realm="{realm}", charset="UTF-8"')
         self._busy = Reject(

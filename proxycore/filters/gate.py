@@ -20,7 +20,7 @@ from collections import defaultdict
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-from proxycore.composition.filters import Filter
+from proxycore.composition.filters import Filter, Signal
 from proxycore.composition.overview import LimitView, RuleView
 from proxycore.config import Config, ConfigError, Jwt, Problem, RateLimit, Route
 from proxycore.config.materials import Materials
@@ -60,6 +60,7 @@ class Gate:
         self._concurrency_counts: defaultdict[str, LimitCounts] = defaultdict(LimitCounts)
         self._rule_counts: dict[str, RuleCounts] = {}
         self._passwords: dict[str, Remembered[str]] = {}
+        self._hashing: defaultdict[str, dict[bytes, Signal]] = defaultdict(dict)
         self._tokens: dict[str, _Tokens] = {}
 
     def twin(self, entropy: Callable[[int], bytes]) -> Gate:
@@ -151,7 +152,7 @@ class Gate:
             users = _given(materials.users, basic.file, f"basic_auth.{basic.name}.file")
             if basic.name not in self._passwords:
                 self._passwords[basic.name] = Remembered(REMEMBERED, self._entropy(16))
-            yield BasicAuthFilter(basic, users, self._passwords[basic.name], identity)
+            yield BasicAuthFilter(basic, users, self._passwords[basic.name], self._hashing[basic.name], identity)
         if route.forward_auth is not None:
             yield ForwardAuthFilter(route.forward_auth, identity)
 

@@ -165,6 +165,21 @@ def test_many_with_the_same_password_wait_for_one_hash() -> None:
     )
 
 
+def test_routes_with_the_same_users_wait_for_one_hash() -> None:
+    one, two, hashing = Handle("one"), Handle("two"), Handle("hashing")
+    routes = [
+        Route(match={"path": "/staff/*"}, upstream="api", basic_auth="staff"),
+        Route(match={"path": "/more/*"}, upstream="api", basic_auth="staff"),
+    ]
+    request = head("alice", "wonder land")
+    Playbook(configuration(routes=routes), materials=MATERIALS).run(
+        accepted(one) >> nothing,
+        accepted(two) >> nothing,
+        received(one, request) >> call(hashing, VERIFY_PASSWORD, ALICE),
+        received(two, request.replace(b"/staff/", b"/more/")) >> nothing,
+    )
+
+
 def test_who_waits_for_a_hash_that_is_given_up_asks_for_it() -> None:
     one, two, hashing, again = Handle("one"), Handle("two"), Handle("hashing"), Handle("again")
     request = head("alice", "wonder land")
