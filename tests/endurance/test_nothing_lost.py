@@ -7,6 +7,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 
 from tests.conformance.origins import Line, connect
 from tests.conformance.proxies import soon
-from tests.endurance.conftest import Tell
+from tests.endurance.conftest import BINDINGS, Tell
 from tests.endurance.programs import OriginProgram
 from tests.endurance.test_faults import Load
 from tests.program.programs import Program
@@ -95,35 +96,42 @@ class Activated:
         program.wait_for("the new configuration is in force", 2 * number)
 
 
-def test_nothing_is_lost(
-    folder: Path, origins: list[OriginProgram], main_binding: str, is_long: bool, tell: Tell
-) -> None:
-    """Reloads, a server drained and enabled again, a worker killed, a stop and a start."""
-    with socket.create_server(("127.0.0.1", 0), backlog=1000) as listening:
-        proxy = Activated(folder, origins, main_binding, listening)
-        with ExitStack() as programs:
-            program = programs.enter_context(proxy.started())
-            with PatientLoad(listening.getsockname()[1]) as load:
-                for number in range(1, 21 if is_long else 9):
-                    proxy.reload(program, number)
-                drain_a_server(program, load)
-                assert load.asked_again == 0
+def test_nothing_is_lost(folder: Path, origins: list[OriginProgram], is_long: bool, tell: Tell) -> None:
+    """Reloads, a server drained and enabled again, a worker killed, a stop and a start; on all bindings at once."""
+    with ThreadPoolExecutor() as threads:
+        lives = [threads.submit(live, folder / binding, origins, binding, is_long) for binding in BINDINGS]
+    for binding, life in zip(BINDINGS, lives, strict=True):
+        load = life.result()
+        tell(f"{binding}: {load}, {load.asked_again} asked again")
+        assert load.wrong == [], binding
 
-                kill_a_worker(program)
-                time.sleep(5 if is_long else 0.3)
-                assert load.asked_again <= 4  # of each client what that worker had
 
-                before = load.asked_again
-                for _ in range(5 if is_long else 1):
-                    program.signal(signal.SIGTERM)
-                    assert program.end()[0] == 0
-                    program = programs.enter_context(proxy.started())
-                    time.sleep(0.2)
-                asked = len(load.waits)
-                assert soon(lambda: len(load.waits) >= asked + 20, 10)
-                assert load.asked_again == before
-        tell(f"{load}, {load.asked_again} asked again")
-        assert load.wrong == []
+def live(folder: Path, origins: list[OriginProgram], binding: str, is_long: bool) -> PatientLoad:
+    """All of that on one binding, and what became of the load."""
+    folder.mkdir()
+    with socket.create_server(("127.0.0.1", 0), backlog=1000) as listening, ExitStack() as programs:
+        proxy = Activated(folder, origins, binding, listening)
+        program = programs.enter_context(proxy.started())
+        with PatientLoad(listening.getsockname()[1]) as load:
+            for number in range(1, 21 if is_long else 4):
+                proxy.reload(program, number)
+            drain_a_server(program, load)
+            assert load.asked_again == 0
+
+            kill_a_worker(program)
+            time.sleep(5 if is_long else 0.3)
+            assert load.asked_again <= 4  # of each client what that worker had
+
+            before = load.asked_again
+            for _ in range(5 if is_long else 1):
+                program.signal(signal.SIGTERM)
+                assert program.end()[0] == 0
+                program = programs.enter_context(proxy.started())
+                time.sleep(0.2)
+            asked = len(load.waits)
+            assert soon(lambda: len(load.waits) >= asked + 20, 10)
+            assert load.asked_again == before
+        return load
 
 
 def kill_a_worker(program: Program) -> None:
