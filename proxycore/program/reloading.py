@@ -13,10 +13,16 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
-from proxycore.config import ConfigError
+from proxycore.config import Config, ConfigError, Problem
 from proxycore.program.files import Disk, Loaded, Source
 
 _log = logging.getLogger("proxycore")
+
+
+def check_dashboard_stays(before: Config, after: Config, source: str) -> None:
+    """Raise ConfigError where `after`, which was read from `source`, has another `[admin]`: it is bound once."""
+    if before.admin != after.admin:
+        raise ConfigError([Problem(source, None, "admin", "to change it takes a restart")])
 
 
 class Reloading:

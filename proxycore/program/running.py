@@ -17,7 +17,7 @@ from proxycore.program.files import Loaded
 from proxycore.program.listening import ListenError
 from proxycore.program.notifying import Manager
 from proxycore.program.program_log import set_level
-from proxycore.program.reloading import Reloading
+from proxycore.program.reloading import Reloading, check_dashboard_stays
 from proxycore.program.service import Service, Written
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
@@ -127,6 +127,7 @@ class Process:
 
     def _change_to(self, service: Service, loaded: Loaded) -> None:
         before = service.config
+        check_dashboard_stays(before, loaded.config, loaded.file)
         log = self._access_log.prepare(loaded.config.logging)
         try:
             service.reload(loaded.config, loaded.materials)

@@ -132,7 +132,7 @@ def share(config: Config, count: int, sockets: Mapping[str, Sequence[int]], repo
     return replace(
         config,
         listeners=[_listening_on(listener, sockets.get(listener.name, ())) for listener in config.listeners],
-        admin=Admin(bind=f"unix:{reports_at}", mode="0600" if config.user is None else "0666") if reports_at else None,
+        admin=Admin(bind=f"unix:{reports_at}", mode="0666") if reports_at else None,
         limits=replace(
             config.limits,
             connections=_part(config.limits.connections, count),

@@ -33,7 +33,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from proxycore.config import Config, ConfigError, Problem
+from proxycore.config import Config, ConfigError
 from proxycore.config.listeners import Listener, dashboard_listener
 from proxycore.program import exits, sharing
 from proxycore.program.child import Child, how_it_ended
@@ -42,6 +42,7 @@ from proxycore.program.following import LOOK, FileWatch
 from proxycore.program.listening import ListenError, ListeningSockets, Sockets, by_listener
 from proxycore.program.notifying import Manager
 from proxycore.program.private_files import private_folder
+from proxycore.program.reloading import check_dashboard_stays
 
 GRACE = 5.0
 """Seconds beyond `timeouts.drain` after which a child that still runs is killed."""
@@ -352,8 +353,7 @@ class Supervisor:
         else:
             config = self._source.load(Edited(disk, self._source.file, wish.text)).config
             disk.contents[self._source.file] = wish.text.encode()
-        if config.admin != self._config.admin:
-            raise ConfigError([Problem(self._source.name, None, "admin", "to change it takes a restart")])
+        check_dashboard_stays(self._config, config, self._source.name)
         prepared = self._sockets.prepare(config.listeners)
         return Change(config, disk, prepared, wish.reply, deadline=time.monotonic() + ANSWER_LIMIT)
 

@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -113,7 +114,9 @@ class Program:
         pass_fds: Sequence[int] = (),
     ) -> None:
         self._command = [sys.executable, *script, *arguments]
-        self._environment = {**ENVIRONMENT, **(environment or {})}
+        # What it leaves when it is killed goes with this folder.
+        self._folder = tempfile.TemporaryDirectory(prefix="program-", ignore_cleanup_errors=True)
+        self._environment = {**ENVIRONMENT, "TMPDIR": self._folder.name, **(environment or {})}
         self._pass_fds = pass_fds
         self._said = ""
         self._news = threading.Condition()
@@ -138,6 +141,7 @@ class Program:
         for stream in (self.process.stdout, self.process.stderr):
             assert stream is not None
             stream.close()
+        self._folder.cleanup()
 
     def _listen(self) -> None:
         assert self.process.stderr is not None

@@ -253,6 +253,9 @@ def test_a_configuration_by_the_api_changes_the_logs_too(tmp_path: Any) -> None:
         unwritable = logs.replace("log.txt", "none/log.txt")
         status, problem = admin.ask("PUT", "/api/v1/configuration", {"toml": unwritable}, **ACTION)
         assert (status, "logging.access_file" in problem["detail"]) == (422, True)
+        moved = logs.replace("127.0.0.1:0", "127.0.0.1:1", 1)
+        status, problem = admin.ask("PUT", "/api/v1/configuration", {"toml": moved}, **ACTION)
+        assert (status, "admin: to change it takes a restart" in problem["detail"]) == (422, True)
         assert admin.ask("GET", "/api/v1/configuration")[1] == {"toml": logs}
         assert admin.ask("PUT", "/api/v1/log-level", {"level": "info"}, **ACTION)[0] == 204
         program.wait_for("PUT /api/v1/log-level: done")
