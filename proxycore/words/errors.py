@@ -19,7 +19,7 @@ class Refused(Exception):
     """A request that we answer ourselves, with `status` (RFC 9110 section 15) and a sentence for its sender.
 
     `close` tells that the connection can't be read on: where this request ends is not known. `line` is its method and
-    target for the log, where it is them that are refused; `accept` its Accept, where that was read.
+    target for the log, `accept` its Accept; both where they were read.
     """
 
     def __init__(self, status: int, reason: str, *, close: bool = True, line: tuple[bytes, bytes] = (b"", b"")) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from random import Random
 
 import pytest
@@ -24,6 +25,7 @@ from proxycore.testing.playbook import (
     starting,
 )
 from proxycore.words.effects import Send
+from proxycore.words.notices import ALL_KINDS, ExchangeEnded
 from tests.playbooks.scripts import ONE, config
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n"
@@ -116,3 +118,19 @@ def test_no_length_is_no_content_where_that_is_legitimate(request_line: bytes) -
         received(client, request_line + b"\r\nHost: a\r\n\r\n") >> connect(server, ONE),
         connected(server) >> send(server, starting(request_line[:-1] + b"1\r\n")),
     )
+
+
+@pytest.mark.parametrize("pieces", [lambda data: [data], one_by_one], ids=["whole", "byte by byte"])
+@pytest.mark.parametrize("data", [pytest.param(data, id=name) for name, data, _ in CONDEMNED_WHOLE])
+def test_the_log_says_what_was_asked_for_where_its_fields_are_at_fault(
+    data: bytes, pieces: Callable[[bytes], list[bytes]]
+) -> None:
+    plan = config(limits=LIMITS, routes=[Route(upstream="api", websocket=WebSocket())])
+    core = Core(plan, now=0.0, wall=WALL, seed=1, entropy=Random(1).randbytes, watch=ALL_KINDS)
+    client = core.next_conn_id()
+    core.accepted(client, "web", CLIENT, LOCAL, 0.0)
+    for piece in pieces(data + b"\r\n"):
+        core.data_received(client, piece, 0.0)
+    (ended,) = (notice for notice in core.take_notices(0.0) if isinstance(notice, ExchangeEnded))
+    method, target, _ = data.partition(b"\r\n")[0].split(b" ")
+    assert (ended.method, ended.target) == (method, target)

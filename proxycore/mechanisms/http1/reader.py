@@ -360,7 +360,7 @@ class RequestReader(_Reader):
         try:
             request = strict.read_request(head, self._codec, self._limits, self._scheme)
         except Refused as refused:
-            refused.accept = strict.accept_of(head, self._limits)
+            strict.complete(refused, head, self._limits)
             raise
         self._blank_seen = False
         # RFC 9112 section 9.6: after `close` nothing is a request. (After an offer to change the protocol the

@@ -275,17 +275,20 @@ def read_request(head: bytes, codec: Codec, limits: HeadLimits, scheme: bytes = 
 _ACCEPT = re.compile(rb"\r\naccept:[ \t]*([^\r]*)", re.IGNORECASE)
 
 
-def accept_of(head: bytes, limits: HeadLimits) -> bytes | None:
-    """The Accept of a request head that `read_request` refused, for the answer; None where there is none.
+def complete(refused: Refused, head: bytes, limits: HeadLimits) -> None:
+    """Tell `refused`, with which `read_request` refused this head, its Accept for the answer and its line for the log.
 
-    Nor where the head was condemned before it was whole: who sends it byte by byte gets the same answer.
+    Not where the head was condemned before it was whole: who sends it byte by byte gets the same answer.
     """
     try:
         HeadWatch(limits, request_line).look(head)
     except Refused:
-        return None
+        return
     lines = _ACCEPT.findall(head)
-    return b", ".join(lines) if lines else None
+    refused.accept = b", ".join(lines) if lines else None
+    if not refused.line[0]:
+        method, target, _ = request_line(head.partition(b"\r\n")[0], limits)
+        refused.line = (method, target)
 
 
 def request_line(line: bytes, limits: HeadLimits) -> tuple[bytes, bytes, bytes]:
