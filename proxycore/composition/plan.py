@@ -43,12 +43,14 @@ class ListenerPlan:
     """A listener as its connections need it. `is_closing` says that it takes no new ones.
 
     `tls` makes the session of a connection, and is None where the core speaks no TLS; `http2` makes its connections
-    of HTTP/2, and is None where none are. `hsts` is the Strict-Transport-Security of responses, empty for none;
-    `identifies_clients` tells that clients may show certificates.
+    of HTTP/2, and is None where none are. `alpn` holds `protocols` as clients offer them (RFC 7301). `hsts` is the
+    Strict-Transport-Security of responses, empty for none; `identifies_clients` tells that clients may show
+    certificates.
     """
 
     __slots__ = (
         "_trusted",
+        "alpn",
         "hsts",
         "http2",
         "identifies_clients",
@@ -64,6 +66,7 @@ class ListenerPlan:
         self.name = listener.name
         self.scheme = b"http" if listener.tls is None else b"https"
         self.protocols = listener.protocols
+        self.alpn = frozenset(protocol.encode() for protocol in listener.protocols)
         self.http2 = _http2(listener)
         self.tls = tls
         self.hsts = b""

@@ -165,7 +165,7 @@ class TlsDownstream:
         if hello is None:
             return
         offered = offered_protocols(hello)
-        if offered and self._protocols.isdisjoint(offered):
+        if offered and self._listener.alpn.isdisjoint(offered):
             # RFC 7301 section 3.2. Python goes on without a protocol, and the client would have to guess one.
             self._refuse(f"no common protocol: {b', '.join(offered[:8])!r}", NO_COMMON_PROTOCOL)
         elif self._engine.handshakes.begin(self):
@@ -173,10 +173,6 @@ class TlsDownstream:
         else:
             self.state = TLS[self.state]["wait"]
             self.wire.shut(HELD)
-
-    @property
-    def _protocols(self) -> set[bytes]:
-        return {protocol.encode() for protocol in self._listener.protocols}
 
     def shake_hands(self) -> None:
         """A place is ours: use what came while we waited for it."""

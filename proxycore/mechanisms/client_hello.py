@@ -6,11 +6,14 @@ ALPN, which Python doesn't tell where nothing of it is ours. What can't be read 
 
 from __future__ import annotations
 
+from struct import Struct
+
 NO_COMMON_PROTOCOL = b"\x15\x03\x03\x00\x02\x02\x78"
 """The alert no_application_protocol, fatal, as a record (RFC 7301 section 3.2)."""
 
 _HANDSHAKE, _CLIENT_HELLO, _ALPN = 22, 1, 16
-_RECORD_HEADER, _MESSAGE_HEADER = 5, 4
+_RECORD_HEADER, _MESSAGE_HEADER, _EXTENSION_HEADER = 5, 4, 4
+_EXTENSION = Struct("!HH")  # its type, and the length of its content
 
 _LARGEST = 16 * 1024
 """Bytes of a message that is waited for. Those of browsers have 2 KiB."""
@@ -62,9 +65,11 @@ def _extension(hello: bytes, wanted: int) -> bytes:
     for width in (1, 2, 1):  # the session's id, ciphers, compressions: each behind its length
         at += width + int.from_bytes(hello[at : at + width], "big")
     at += 2
-    while at + 4 <= len(hello):
-        end = at + 4 + int.from_bytes(hello[at + 2 : at + 4], "big")
-        if int.from_bytes(hello[at : at + 2], "big") == wanted:
-            return hello[at + 4 : end]
-        at = end
+    read, last = _EXTENSION.unpack_from, len(hello) - _EXTENSION_HEADER
+    while at <= last:
+        kind, length = read(hello, at)
+        at += _EXTENSION_HEADER
+        if kind == wanted:
+            return hello[at : at + length]
+        at += length
     return b""
