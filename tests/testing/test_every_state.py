@@ -60,9 +60,11 @@ class Conn:
 class Improviser:
     """Plays moves on a core. `met` are the pairs of (kind of state, state, fact) that came up."""
 
+    before, after = CONFIG, AFTER
+
     def __init__(self) -> None:
         self.now = 0.0
-        self.core = Core(CONFIG, now=0.0, wall=1.8e9, seed=1, entropy=Random(1).randbytes, watch=ALL_KINDS)
+        self.core = Core(self.before, now=0.0, wall=1.8e9, seed=1, entropy=Random(1).randbytes, watch=ALL_KINDS)
         self.conns: dict[int, Conn] = {}
         self.gone: list[int] = []
         self.met: set[tuple[str, str, str]] = set()
@@ -104,7 +106,7 @@ class Improviser:
             self._wait(move.seconds)
         elif move.what == "reload":
             self._reloads += 1
-            self.tell("reconfigured", AFTER if self._reloads % 2 else CONFIG, None)
+            self.tell("reconfigured", self.after if self._reloads % 2 else self.before, None)
         else:
             self._touch(move)
 
