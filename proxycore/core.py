@@ -305,8 +305,21 @@ class Core:
         own = self._admission.is_waiting + self._draining.is_waiting + (self._effects_clock.at != inf)
         own += self._names.armed_clocks
         own += sum(upstream.armed_clocks for upstream in self._upstreams.values())
-        upstreams = [*self._upstreams.values(), *self._leaving]
-        return count(self._engine, upstreams, own_timers=own)
+        return count(self._engine, self.upstream_states(), own_timers=own)
+
+    @property
+    def engine(self) -> Engine:
+        """What all parts share, for checkers and for tools that explain: to be read. No promise of the public API."""
+        return self._engine
+
+    def upstream_states(self) -> list[UpstreamState]:
+        """Those of the configuration, and those that a reload took away and whose exchanges go on. Like `engine`."""
+        return [*self._upstreams.values(), *self._leaving]
+
+    @property
+    def admitted(self) -> int:
+        """Connections of clients, as `limits.connections` counts them."""
+        return self._admission.count
 
     def overview(self) -> Overview:
         """Listeners, routes, upstreams and caches as they stand. Walks all tables: once a second is enough."""

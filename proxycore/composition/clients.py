@@ -41,6 +41,10 @@ class ClientConnection(Endpoint, Protocol):
         """Whether nothing is under way, so that only a clock ends it."""
 
     @property
+    def ends_at(self) -> float:
+        """When its clock ends it if nothing comes; inf for never."""
+
+    @property
     def held_bytes(self) -> int:
         """For the ledger: bytes that nobody has taken yet."""
 
@@ -112,6 +116,10 @@ class FirstBytes:
     @property
     def is_idle(self) -> bool:
         return False
+
+    @property
+    def ends_at(self) -> float:
+        return self._clock.at
 
     @property
     def held_bytes(self) -> int:

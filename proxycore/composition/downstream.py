@@ -521,6 +521,10 @@ class DownstreamConnection:
         return self.state == "idle" and not self.wire.is_gated
 
     @property
+    def ends_at(self) -> float:
+        return self._clock.at
+
+    @property
     def held_bytes(self) -> int:
         """For the ledger: bytes read that nobody has taken yet."""
         return self._reader.buffered

@@ -486,6 +486,10 @@ class Http2Connection:
         return self.state == "open" and not self._streams and not self.wire.is_gated
 
     @property
+    def ends_at(self) -> float:
+        return self._clock.at
+
+    @property
     def held_bytes(self) -> int:
         """For the ledger: bytes that nobody has taken yet."""
         return self._session.buffered + sum(stream.unsent for stream in self._streams.values())

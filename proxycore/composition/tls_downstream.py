@@ -313,6 +313,10 @@ class TlsDownstream:
         return self._inner is not None and self._inner.is_idle
 
     @property
+    def ends_at(self) -> float:
+        return self._clock.at if self._inner is None else self._inner.ends_at
+
+    @property
     def held_bytes(self) -> int:
         return len(self._held) if self._inner is None else self._inner.held_bytes
 

@@ -462,6 +462,11 @@ class UpstreamConnection:
             self.server.upstream.serve_queue()
 
     @property
+    def ends_at(self) -> float:
+        """When its clock ends what it is at, or itself; inf for never."""
+        return self._clock.at
+
+    @property
     def _tunnel(self) -> Tunnel:
         assert self.exchange is not None
         assert self.exchange.tunnel is not None

@@ -105,6 +105,10 @@ class Timers:
         heapify(self._heap)
         self._dead = 0
 
+    def late(self) -> list[Timer]:
+        """Timers that are due before they will be woken. There are none: for checkers."""
+        return [timer for wakes_at, _, timer in self._heap if timer._wake == wakes_at and timer.at < wakes_at]
+
     def __len__(self) -> int:
         return len({sequence for at, sequence, timer in self._heap if timer._wake == at and timer.at != inf})
 

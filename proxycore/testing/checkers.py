@@ -20,7 +20,6 @@ from proxycore.composition.exchange import Exchange
 from proxycore.composition.sides import UpstreamSide
 from proxycore.composition.upstream import UpstreamConnection
 from proxycore.core import Core
-from proxycore.mechanisms.timers import Timer
 from proxycore.words.effects import (
     Abort,
     Call,
@@ -210,9 +209,8 @@ class Deadlines(Checker):
             self.violate(f"a busy loop: the timer rang {self._in_a_row} times at {now:g}, and is due at {deadline}")
 
     def _look_at_timers(self) -> None:
-        for wakes_at, _, timer in self._core._engine.timers._heap:
-            if timer._wake == wakes_at and timer.at < wakes_at:
-                self.violate(f"{timer!r} is not woken before {wakes_at:g}")
+        for timer in self._core.engine.timers.late():
+            self.violate(f"{timer!r} is woken too late")
 
 
 class Backlogs(Checker):
@@ -258,7 +256,7 @@ class Backlogs(Checker):
 
     def _look_inside(self) -> None:
         # Not by core.ledger(): that concludes exchanges, and may not before this fact's effects are performed.
-        engine = self._core._engine
+        engine = self._core.engine
         downstreams = engine.clients.values()
         exchanges = engine.exchanges.values()
         held = sum(end.held_bytes for end in downstreams) + sum(exchange.held_bytes for exchange in exchanges)
@@ -294,7 +292,7 @@ class Books(Checker):
     def look(self) -> None:
         """Compare all books now."""
         core = self._core
-        engine = core._engine
+        engine = core.engine
         leased: dict[int, int] = {}
         open_connections: dict[int, int] = {}
         downstreams = len(engine.clients)
@@ -304,7 +302,7 @@ class Books(Checker):
         for endpoint in engine.endpoints.values():
             if isinstance(endpoint, UpstreamConnection):
                 self._look_at(endpoint, leased, open_connections)
-        for upstream in [*core._upstreams.values(), *core._leaving]:
+        for upstream in core.upstream_states():
             for server in upstream.servers:
                 waiting = sum(
                     _waits_for_name(exchange) and exchange.server is server for exchange in engine.exchanges.values()
@@ -315,8 +313,8 @@ class Books(Checker):
                     self.violate(f"{server!r} counts connections that are not there, or too few")
                 if server.active > server.max_connections:
                     self.violate(f"{server!r} has more leases than its max_connections")
-        if downstreams != core._admission.count:
-            self.violate(f"{core._admission.count} downstream connections are counted, {downstreams} are there")
+        if downstreams != core.admitted:
+            self.violate(f"{core.admitted} downstream connections are counted, {downstreams} are there")
         self._look_at_exchanges()
 
     def _look_at(
@@ -334,33 +332,31 @@ class Books(Checker):
         leased[id(server)] = leased.get(id(server), 0) + 1
         if connection.state not in ("leased", "tunnel", "dialling"):
             self.violate(f"{connection!r} is {connection.state}, and still leased to {exchange!r}")
-        if exchange._outcome is not None or _lease_of(exchange) is not connection:
+        if exchange.outcome is not None or _lease_of(exchange) is not connection:
             self.violate(f"{connection!r} works for an exchange that doesn't know of it: {exchange!r}")
 
     def _look_at_clock(self, connection: ClientConnection | UpstreamConnection, span: float) -> None:
-        clock: Timer = connection._clock  # type: ignore[union-attr]
-        if clock.at == inf and span != inf:
+        if connection.ends_at == inf and span != inf:
             self.violate(f"{connection!r} may be idle for ever")
 
     def _look_at_idle(self, now: float) -> None:
         """A drain has begun."""
-        for client in self._core._engine.clients.values():
-            clock: Timer = client._clock  # type: ignore[attr-defined]
-            if client.is_idle and not client.held_bytes and clock.at > now + GRACE:
+        for client in self._core.engine.clients.values():
+            if client.is_idle and not client.held_bytes and client.ends_at > now + GRACE:
                 self.violate(f"{client!r} is idle, and goes on in a drain")
 
     def _look_at_exchanges(self) -> None:
         core = self._core
         in_flight: dict[int, int] = {}
-        for exchange in core._engine.exchanges.values():
-            if exchange._outcome is not None:
+        for exchange in core.engine.exchanges.values():
+            if exchange.outcome is not None:
                 continue
             if exchange.downstream.outlet.lost:
                 self.violate(f"{exchange!r} goes on, and its client is gone")
             if exchange.attempts is not None:
                 key = id(exchange.attempts.upstream)
                 in_flight[key] = in_flight.get(key, 0) + 1
-        for upstream in [*core._upstreams.values(), *core._leaving]:
+        for upstream in core.upstream_states():
             if upstream.in_flight != in_flight.get(id(upstream), 0):
                 self.violate(
                     f"{upstream.name} counts {upstream.in_flight} exchanges in flight, not as many as there are"
@@ -421,7 +417,7 @@ class Endings(Checker):
                 self.ended[notice.exchange] = notice
 
     def finished(self) -> None:
-        engine = self._core._engine
+        engine = self._core.engine
         begun = engine.exchange_count
         if len(self.ended) != begun - engine.own_exchange_count:
             missing = [number for number in range(1, begun + 1) if number not in self.ended]

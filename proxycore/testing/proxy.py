@@ -82,7 +82,7 @@ class Proxy:
             config,
             replace(materials or Materials(), tls_is_outside=True),
             now=self.now,
-            wall=WALL if like is None else now + like._engine.wall_offset,
+            wall=WALL if like is None else now + like.engine.wall_offset,
             seed=seed,
             entropy=Random(seed).randbytes,
             filters=[*filters, self._outbound],
@@ -180,17 +180,17 @@ class Proxy:
         conn = self.core.next_conn_id()
         journey = self._journey = Journey(self, name, conn, entrance.name)
         # The one thing that traffic never does: an exchange takes its trace from the plan that it begins under.
-        self.core._engine.plan.trace = journey.trace
+        self.core.engine.plan.trace = journey.trace
         self._outbound.journey = journey
         spoken = f"{'TLS, ' if entrance.tls is not None else ''}{', '.join(entrance.protocols)}"
         journey.trace.add("listener", "took", entrance.name, f"{', '.join(entrance.bind)}; {spoken}")
         try:
             self._tell("accepted", conn, entrance.name, (client_ip, 50_000), ("192.0.2.10", 80))
             if tls_subject:  # TLS is outside here, and what it proved is told in its stead
-                self.core._engine.clients[conn].peer.tls_subject = tls_subject
+                self.core.engine.clients[conn].peer.tls_subject = tls_subject
             self._tell("data_received", conn, data)
         finally:
-            self.core._engine.plan.trace = None
+            self.core.engine.plan.trace = None
         return journey
 
     def pass_time(self, seconds: float) -> None:
@@ -240,7 +240,7 @@ class Proxy:
                 self._perform(effect)
         self._notice(self.core.take_notices(self.now))
         if name != "timer_expired":
-            while any(exchange.state == "pausing" for exchange in self.core._engine.exchanges.values()):
+            while any(exchange.state == "pausing" for exchange in self.core.engine.exchanges.values()):
                 self.pass_time(PAUSE)
 
     def _perform(self, effect: Effect) -> None:

@@ -32,7 +32,7 @@ class Servers(Checker):
     def fact(self, now: float, name: str, arguments: tuple[Any, ...], effects: Sequence[Effect]) -> None:
         for effect in effects:
             if isinstance(effect, Connect):
-                endpoint = self._core._engine.endpoints.get(effect.conn)
+                endpoint = self._core.engine.endpoints.get(effect.conn)
                 if isinstance(endpoint, UpstreamConnection):
                     self._look_at_dial(endpoint.server)
         if name in ("timer_expired", "connect_failed"):
@@ -83,7 +83,7 @@ class Ejections(Checker):
                 self._look_at_refusal(connection.server)
         for effect in effects:
             if isinstance(effect, Connect):
-                endpoint = self._core._engine.endpoints.get(effect.conn)
+                endpoint = self._core.engine.endpoints.get(effect.conn)
                 if isinstance(endpoint, UpstreamConnection):
                     self._dials[effect.conn] = endpoint
 
@@ -115,7 +115,7 @@ class Storms(Checker):
         self._began = min(self._began, now)
         for effect in effects:
             if isinstance(effect, Send):
-                endpoint = self._core._engine.endpoints.get(effect.conn)
+                endpoint = self._core.engine.endpoints.get(effect.conn)
                 if isinstance(endpoint, UpstreamConnection):
                     self._count(bytes(effect.data[:2_000]))
         if name == "timer_expired":

@@ -276,6 +276,18 @@ def test_an_owner_that_raises_costs_the_others_nothing() -> None:
     assert calls == ["b", "c"]
 
 
+def test_a_timer_that_would_be_woken_too_late_is_told_to_checkers() -> None:
+    timers = Timers()
+    moved, misused = Timer(timers, lambda: None), Timer(timers, lambda: None)
+    for timer in (moved, misused):
+        timer.set(5.0)
+    moved.set(2.0)
+    moved.set(8.0)
+    assert timers.late() == []
+    misused.at = 3.0  # not by `set`: the queue doesn't learn of it
+    assert timers.late() == [misused]
+
+
 def test_states_show_themselves() -> None:
     timers = Timers()
     timer = Timer(timers, lambda: None)
