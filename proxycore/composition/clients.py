@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from proxycore.composition.downstream import DownstreamConnection
+from proxycore.composition.draining import GRACE
 from proxycore.composition.engine import Endpoint
 from proxycore.composition.tls_downstream import TlsDownstream
 from proxycore.composition.wire import Wire
@@ -87,6 +88,8 @@ class FirstBytes:
     def _hand_over(self) -> ClientConnection:
         client = self._speaker()
         self._engine.hand_over(self.wire.conn, client)
+        if self.is_draining:
+            client.drain()
         if self._received:
             client.data_received(self._received)
         return client
@@ -98,7 +101,10 @@ class FirstBytes:
 
     def _expired(self) -> None:
         """Too little came: a head that didn't come in time, for whoever its beginning may be of."""
-        self._hand_over()
+        if self.is_draining and not self._received:
+            self.end_now()
+        else:
+            self._hand_over()
 
     def eof_received(self) -> None:
         self._hand_over().eof_received()
@@ -132,7 +138,10 @@ class FirstBytes:
             self._listener = listener
 
     def drain(self) -> None:
-        self._hand_over().drain()
+        """Whoever speaks then drains; a client that says nothing for `GRACE` wants nothing."""
+        self.is_draining = True
+        if not self._received:
+            self._clock.set(min(self._clock.at, self._engine.now + GRACE))
 
     def end_now(self) -> None:
         self._hand_over().end_now()

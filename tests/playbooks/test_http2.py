@@ -9,6 +9,7 @@ import pytest
 from h2.connection import H2Connection
 
 from proxycore.composition.clients import FirstBytes
+from proxycore.composition.draining import GRACE
 from proxycore.composition.http2_connection import Http2Connection
 from proxycore.composition.http2_stream import Http2Stream
 from proxycore.composition.wire import Wire
@@ -625,3 +626,16 @@ def test_what_has_ended_is_freed_at_once(sent: list[bytes]) -> None:
         gc.set_debug(0)
         gc.garbage.clear()
         gc.enable()
+
+
+def test_a_drain_waits_to_hear_which_protocol_a_new_client_speaks() -> None:
+    client, silent = Handle("client"), Handle("silent")
+    Playbook(h2c()).run(
+        accepted(client) >> nothing,
+        accepted(silent) >> nothing,
+        drain(30.0) >> stop_accepting(),
+        received(client, OPENING) >> sends(client, *GREETING, "GOAWAY 2147483647 0", "PING", "SETTINGS ACK"),
+        received(client, head(1, OURS))
+        >> (sends(client, "1 HEADERS 200", "1 DATA b'ours' end"), exchange_ended("completed")),
+        tick(GRACE + 0.01) >> abort(silent),
+    )
