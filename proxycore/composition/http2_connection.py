@@ -237,7 +237,8 @@ class Http2Connection:
     def _request_was_refused(self, event: events.RequestRefused) -> None:
         stream = self._streams.get(event.stream)
         if stream is not None:
-            return stream.request_refused(event.refused)
+            stream.request_refused(event.refused)
+            return self._leave(stream)
         stream = self._open(event.stream, event.is_whole)
         stream.exchange = exchange = self._unread(stream, event.refused)
         exchange.refuse(event.refused, "framing")
@@ -258,6 +259,7 @@ class Http2Connection:
         stream = self._streams.get(event.stream)
         if stream is not None:
             stream.request_ended(event.trailers)
+            self._leave(stream)
 
     def _stream_was_reset(self, event: events.StreamReset) -> None:
         stream = self._streams.pop(event.stream, None)
@@ -330,11 +332,13 @@ class Http2Connection:
 
     def _finish(self, stream: Http2Stream) -> None:
         """Its response has been sent whole."""
-        del self._streams[stream.number]
-        if not stream.finish():
-            # RFC 9113 section 8.1: the answer is complete, and what the client still has to send isn't needed.
-            self._session.reset(stream.number, frames.NO_ERROR)
-        self._rest()
+        stream.finish()
+        self._leave(stream)
+
+    def _leave(self, stream: Http2Stream) -> None:
+        """Forget a stream once both sides have ended it."""
+        if stream.state == "closed" and self._streams.pop(stream.number, None) is not None:
+            self._rest()
 
     def _rest(self) -> None:
         """A stream has ended: perhaps nothing is left to do."""

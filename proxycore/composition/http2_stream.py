@@ -6,6 +6,10 @@ windows let it, then trailers or the bare end. A head and the end behind it so l
 
 What the client sends is credited (`Session.credit`) once the exchange has taken it and isn't held: so a server
 that takes nothing lets this stream's window close, and no other's.
+
+A response may end before its request. RFC 9113 section 8.1 lets us reset the stream then, but a client that is
+still sending may take the reset for a failure and the answer for lost (curl before 8). So what is on its way is
+discarded, at most what the window had room for, and the reset follows after `timeouts.linger`.
 """
 
 from __future__ import annotations
@@ -47,6 +51,7 @@ class Http2Stream:
         "_is_held",
         "_leaving",
         "_left",
+        "_linger_clock",
         "_owed",
         "_pace",
         "_send_clock",
@@ -85,6 +90,7 @@ class Http2Stream:
         self._pace: Pace | None = None
         self._body_clock: Timer | None = None
         self._send_clock: Timer | None = None
+        self._linger_clock: Timer | None = None
 
     # ---- the outlet
 
@@ -191,7 +197,7 @@ class Http2Stream:
         self._owed += credit
         exchange, pace = self.exchange, self._pace
         if exchange is None or pace is None:
-            return  # the answer is on its way, and then the stream is reset
+            return  # it is discarded, and not credited: no more comes than the window has room for
         pace.received(len(data))
         exchange.request_data(data)
         if not self._is_held and self.exchange is exchange:
@@ -206,13 +212,17 @@ class Http2Stream:
         if self._pace is not None:
             self._pace.end()
             self._pace = None
-        if self.exchange is not None:
+        if self.state == "closed":
+            self._let_go()
+        elif self.exchange is not None:
             self.exchange.request_end(trailers)
 
     def request_refused(self, refused: Refused) -> None:
         """Its trailers are too many: nothing of the request follows."""
         self.state = HTTP2_STREAM[self.state]["request_end"]
-        if self.exchange is not None:
+        if self.state == "closed":
+            self._let_go()
+        elif self.exchange is not None:
             self.exchange.request_refused(refused)
 
     def was_reset(self) -> None:
@@ -328,13 +338,17 @@ class Http2Stream:
 
     # ---- ends
 
-    def finish(self) -> bool:
-        """Its last frame has been sent. False: the request is still coming, and nobody wants it."""
-        is_whole = self.state == "half_closed"
+    def finish(self) -> None:
+        """Its last frame has been sent. Where the request is still coming, nobody wants it any more."""
         self.state = HTTP2_STREAM[self.state]["response_end"]
         self._is_ending = False
         self._let_go()
-        return is_whole
+        if self.state == "discarding":
+            self._linger_clock = Timer(self._engine.timers, self._linger_expired)
+            self._linger_clock.set(self._engine.now + self._engine.plan.timeouts.linger)
+
+    def _linger_expired(self) -> None:
+        self._connection.reset(self, frames.NO_ERROR)
 
     def close(self, reason: str) -> None:
         """We reset it."""
@@ -353,7 +367,7 @@ class Http2Stream:
 
     def _let_go(self) -> None:
         """Its clocks stop, the connection has its credit back, and an exchange that waited for it is concluded."""
-        for clock in (self._body_clock, self._send_clock):
+        for clock in (self._body_clock, self._send_clock, self._linger_clock):
             if clock is not None:
                 clock.drop()
         self._give_credit()

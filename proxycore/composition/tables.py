@@ -49,10 +49,11 @@ HTTP2: Table = {
 }
 
 # A stream of it, which carries one exchange. `half_closed` has had the whole request (RFC 9113 section
-# 5.1, half-closed remote); a response that ends before that closes the stream, by a reset behind it.
+# 5.1, half-closed remote). Where the response ends before that, `discarding` drops what is still on its way.
 HTTP2_STREAM: Table = {
-    "open": {"request_end": "half_closed", "response_end": "closed", "reset": "closed"},
+    "open": {"request_end": "half_closed", "response_end": "discarding", "reset": "closed"},
     "half_closed": {"response_end": "closed", "reset": "closed"},
+    "discarding": {"request_end": "closed", "reset": "closed"},
     "closed": {},
 }
 

@@ -198,12 +198,31 @@ def test_an_expectation_is_the_origins_to_meet() -> None:
 
 
 def test_an_answer_before_the_request_has_ended() -> None:
-    """RFC 9113 section 8.1: whole, and then a reset without an error; what is still on its way is passed over."""
+    """What is still on its way is passed over, and a reset would tell some clients that the answer was lost."""
     client, server = Handle("client"), Handle("server")
-    Playbook(h2c()).run(
+    book = Playbook(h2c()).run(
         *started(client, server, head(1, POST, ends=False)),
-        received(server, OK) >> (sends(client, *OK_FRAMES, "1 RST 0"), abort(server), exchange_ended("completed")),
-        received(client, data(1, b"x" * 100) + data(1, ends=True)) >> nothing,
+        received(server, OK) >> (sends(client, *OK_FRAMES), abort(server), exchange_ended("completed")),
+        received(client, data(1, b"x" * 100)) >> nothing,
+        received(client, data(1, ends=True)) >> nothing,
+        received(client, head(3, OURS))
+        >> (sends(client, "3 HEADERS 200", "3 DATA b'ours' end"), exchange_ended("completed")),
+        tick(10.0) >> nothing,
+    )
+    assert book.core.ledger().exchanges == 0
+
+
+def test_a_client_that_goes_on_sending_what_nobody_wants() -> None:
+    """RFC 9113 section 8.1: the answer is whole, and after `timeouts.linger` a reset without an error follows."""
+    client, server = Handle("client"), Handle("server")
+    Playbook(h2c(timeouts=Timeouts(linger=2))).run(
+        *started(client, server, head(1, POST, ends=False)),
+        received(server, OK) >> (sends(client, *OK_FRAMES), abort(server), exchange_ended("completed")),
+        received(client, data(1, b"x" * 100)) >> nothing,
+        tick(1.9) >> nothing,
+        received(client, data(1, b"x" * 100)) >> nothing,
+        tick(0.2) >> sends(client, "1 RST 0"),
+        received(client, data(1, b"x" * 100)) >> nothing,
         received(client, head(3, OURS))
         >> (sends(client, "3 HEADERS 200", "3 DATA b'ours' end"), exchange_ended("completed")),
     )
@@ -214,7 +233,7 @@ def test_content_over_the_limit() -> None:
     Playbook(h2c(limits=Limits(request_body=10))).run(
         *started(client, server, head(1, POST, ends=False)),
         received(client, data(1, b"x" * 11))
-        >> (sends(client, "1 HEADERS 413", "1 DATA 96 end", "1 RST 0"), abort(server),
+        >> (sends(client, "1 HEADERS 413", "1 DATA 96 end"), abort(server),
             exchange_ended("refused", "limits.request_body")),
     )  # fmt: skip
 
@@ -329,7 +348,7 @@ def test_content_that_comes_too_slowly() -> None:
     client, server = Handle("client"), Handle("server")
     Playbook(h2c(timeouts=Timeouts(request_body=5))).run(
         *started(client, server, head(1, POST, ends=False)),
-        tick(5.5) >> (sends(client, "1 HEADERS 408", "1 DATA 93 end", "1 RST 0"), abort(server),
+        tick(5.5) >> (sends(client, "1 HEADERS 408", "1 DATA 93 end"), abort(server),
                       exchange_ended("timed_out", "request_body")),
     )  # fmt: skip
 
