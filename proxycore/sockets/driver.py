@@ -371,7 +371,8 @@ class Driver:
         if not data:
             if self._received:
                 self._tell_received()  # what stood before it
-            self._end(connection)
+            if connection.fd >= 0:  # else that closed it
+                self._end(connection)
             return
         if len(data) == size:
             connection.size = LARGE if self._slow < CROWD else MODEST

@@ -551,6 +551,21 @@ def test_a_pause_lets_through_what_was_read_in_the_same_wakeup_and_no_more(world
     assert len(world.machine.of("data_received")) == 2
 
 
+def test_an_end_of_file_behind_what_closes_the_connection_is_not_told(world: World) -> None:
+    """As when a server's answer and its client's end come in one wake-up."""
+
+    def answer(*fact: Any) -> Sequence[Effect]:
+        return [Close(theirs)] if fact[0] == "data_received" else ()
+
+    world.start(Recorder())
+    (one, _), (other, theirs) = world.join(), world.join()
+    world.machine.answer = answer
+    one.sendall(b"x")
+    other.shutdown(socket.SHUT_WR)
+    world.driver.ready()
+    assert world.machine.names(theirs) == ["accepted", "connection_lost"]
+
+
 def test_a_reset_while_paused_is_told_at_once(world: World) -> None:
     world.start(Recorder())
     client, conn = world.join()
