@@ -765,6 +765,7 @@ class Exchange:
         del engine.exchanges[self.id]
         if self.route.chain.on_finished:
             phases.tell_finished(engine, self, outcome)
+        self._deliberation = None  # the two would hold each other until a collection
         if "exchanges" in engine.watch and not self.is_own:
             engine.notify(record_of(self, outcome))
 

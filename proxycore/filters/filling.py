@@ -195,6 +195,7 @@ class FillReader:
 
     def close(self) -> None:
         self._fill.leave(self)
+        self.wake = _nobody  # whom it woke holds it
 
 
 def _nobody() -> None: ...

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 from collections.abc import Iterator, Sequence
 
 import pytest
 
+from proxycore.composition.exchange import Exchange
 from proxycore.config import Cache, Config, Limits, Listener, Route, RouteCache, Timeouts, Upstream
 from proxycore.core import Core
 from proxycore.filters.filling import SharedCache
@@ -103,6 +105,19 @@ def world() -> Iterator[World]:
     yield world
     assert world.shared.store.reserved == 0
     assert not world.shared.flights
+
+
+def test_those_who_waited_are_freed_at_once(world: World) -> None:
+    for _ in range(3):
+        world.ask()
+    engine = world.core.engine
+    gc.collect()
+    gc.disable()
+    try:
+        world.send(FRESH + b"0123456789")
+        assert not [thing for thing in gc.get_objects() if isinstance(thing, Exchange) and thing._engine is engine]
+    finally:
+        gc.enable()
 
 
 def test_those_who_wait_get_the_answer_as_it_comes(world: World) -> None:

@@ -7,12 +7,14 @@ other, so under a flood cycles would hold memory by the megabyte. And the fewer 
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
+from proxycore.composition.deliberation import Deliberation
 from proxycore.composition.downstream import DownstreamConnection
 from proxycore.composition.exchange import Exchange
+from proxycore.composition.filters import Filter, Respond, Verdict
 from proxycore.composition.tunnel import Tunnel
 from proxycore.composition.upstream import UpstreamConnection
 from proxycore.composition.wire import Wire
@@ -31,7 +33,7 @@ from proxycore.testing.playbook import (
     resumed,
     tick,
 )
-from proxycore.words.messages import RequestHead, ResponseHead
+from proxycore.words.messages import Headers, RequestHead, ResponseHead
 from tests.playbooks.scripts import GET, OK, POST, SWITCHED, UPGRADE, Timeouts, config
 
 CLIENT, SERVER = Handle("client"), Handle("server")
@@ -42,6 +44,7 @@ OF_A_CONNECTION = {
     UpstreamConnection,
     Wire,
     Exchange,
+    Deliberation,
     Tunnel,
     RequestReader,
     ResponseReader,
@@ -112,6 +115,47 @@ ENDS: dict[str, list[Fact]] = {
 }
 
 
+class Answering(Filter):
+    """Answers by itself: in pieces where it is asked to."""
+
+    def on_request(self, exchange: Exchange) -> Verdict | None:
+        body = Pieces() if exchange.request.target == b"/pieces" else b"hi"
+        return Respond(ResponseHead(200, Headers()), body)
+
+
+class Looking(Filter):
+    """Lets everything pass."""
+
+    def on_route(self, exchange: Exchange) -> Verdict | None:
+        return None
+
+
+class Pieces:
+    """A `BodySource` that keeps whom it may wake until it is closed."""
+
+    def __init__(self) -> None:
+        self.left = [b"last", b"first"]
+
+    def begin(self, wake: Callable[[], None]) -> None:
+        self.wake: Callable[[], None] | None = wake
+
+    def pull(self) -> bytes | None:
+        return self.left.pop() if self.left else b""
+
+    def close(self) -> None:
+        self.wake = None
+
+
+FILTERED: dict[str, tuple[type[Filter], list[Fact]]] = {
+    "answered by a filter": (Answering, [received(CLIENT, GET), lost(CLIENT)]),
+    "answered by a filter, in pieces": (Answering, [received(CLIENT, GET.replace(b"/a", b"/pieces")), lost(CLIENT)]),
+    "seen by a filter": (
+        Looking,
+        [received(CLIENT, GET), connected(SERVER), received(SERVER, OK), lost(CLIENT), lost(SERVER)],
+    ),
+}
+
+
 @pytest.fixture
 def garbage() -> Iterator[list[object]]:
     """What the collector finds, once the test has collected."""
@@ -124,12 +168,14 @@ def garbage() -> Iterator[list[object]]:
     gc.enable()
 
 
-@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("end", [*ENDS, *FILTERED])
 def test_what_has_ended_is_freed_at_once(end: str, garbage: list[object]) -> None:
     CLIENT.number = None
     SERVER.number = 2
-    playbook = Playbook(config(timeouts=Timeouts(request_body=5, send=5, response_head=30)))
-    for fact in (accepted(CLIENT), *ENDS[end]):
+    kinds, facts = ([FILTERED[end][0]], FILTERED[end][1]) if end in FILTERED else ([], ENDS[end])
+    timeouts = Timeouts(request_body=5, send=5, response_head=30)
+    playbook = Playbook(config(timeouts=timeouts), filters=[kind() for kind in kinds])
+    for fact in (accepted(CLIENT), *facts):
         playbook._tell(fact)
     assert playbook.is_empty(), playbook.core.ledger()
     gc.collect()
