@@ -13,6 +13,7 @@ from proxycore.config import Config, ConfigError
 from proxycore.config.units import format_duration
 from proxycore.program import exits
 from proxycore.program.access_log import AccessLog, kinds_wanted
+from proxycore.program.collecting import spare_what_stays
 from proxycore.program.files import Loaded
 from proxycore.program.listening import ListenError
 from proxycore.program.notifying import Manager
@@ -81,6 +82,7 @@ class Process:
         _note_file(service, self._loaded)
         service.adopt = partial(self._change_to, service)
         self._on_started(service)
+        spare_what_stays()
         self._manager.ready()
         if self._manager.beat < math.inf:
             service.call_each_second(self._manager.alive)
@@ -139,6 +141,7 @@ class Process:
         service.watch(kinds_wanted(loaded.config.logging))
         set_level(loaded.config.logging.level)
         self._warn_of_restart(before, loaded.config)
+        spare_what_stays()
         _log.info("the new configuration is in force")
 
     def _warn_of_restart(self, before: Config, after: Config) -> None:
