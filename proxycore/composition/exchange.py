@@ -665,7 +665,7 @@ class Exchange:
 
     def reject(self, reject: Reject) -> None:
         """Answer with an error page or problem+json, or cut the response if it has begun."""
-        outcome = Outcome("refused", reject.rule)
+        outcome = Outcome("refused", reject.rule, reason=reject.reason)
         if self.response is not None:
             return self.end(outcome, complete=False)
         self._answer(answers.rejection(self, reject), outcome)

@@ -243,7 +243,7 @@ class Http2Connection:
         stream.exchange = exchange = self._unread(stream, event.refused)
         exchange.refuse(event.refused, "framing")
 
-    def _unread(self, stream: Http2Stream, refused: Refused | None = None) -> Exchange:
+    def _unread(self, stream: Http2Stream, refused: Refused) -> Exchange:
         """An exchange for a request that was refused before its head could be read."""
         head = unread(refused, self._listener.scheme, version=b"2")
         return Exchange(self.engine, stream, head, self.engine.plan)
@@ -272,9 +272,9 @@ class Http2Connection:
         if stream is None:
             # A head that is none: for the log it is a request all the same.
             stream = self._open(event.stream, is_whole=True)
-            stream.exchange = self._unread(stream)
+            stream.exchange = self._unread(stream, Refused(400, event.reason, line=event.line))
         del self._streams[event.stream]
-        stream.has_failed()
+        stream.has_failed(event.reason)
         self._rest()
 
     def _window_opened(self, event: events.WindowOpened) -> None:
@@ -293,7 +293,7 @@ class Http2Connection:
 
     def _has_failed(self, event: events.ConnectionFailed) -> None:
         for stream in list(self._streams.values()):
-            stream.has_failed()
+            stream.has_failed(event.reason)
         self._streams.clear()
         self._sending.clear()
         self._linger()

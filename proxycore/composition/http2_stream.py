@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 SENT, STALLED, FINISHED = range(3)
 """What came of a turn: one frame left; nothing more can, for now; the last one left."""
 
-_MALFORMED = Outcome("refused", "framing")
-
 
 class Http2Stream:
     """See the module's docstring. Its `Outlet` is itself."""
@@ -231,11 +229,11 @@ class Http2Stream:
         if exchange is not None:
             exchange.client_left()
 
-    def has_failed(self) -> None:
-        """The client broke the rules on it, and the session has reset it: there is nothing to answer."""
+    def has_failed(self, reason: str) -> None:
+        """The client broke the rules, and the session has reset the stream: there is nothing to answer."""
         exchange = self._close("it was reset")
         if exchange is not None:
-            exchange.end(_MALFORMED, complete=False)
+            exchange.end(Outcome("refused", "framing", reason=reason), complete=False)
 
     def connection_lost(self, error: str | None) -> None:
         exchange = self._close(error or "closed")

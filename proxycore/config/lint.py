@@ -127,6 +127,7 @@ def _lint_routes(config: Config, place: Place) -> None:
                 break
         unsafe = {name for name in exposed if _arrives(route, name, config.routes[:index])}
         _lint_identity(route, unsafe, here)
+        _lint_certificates(route, config, here)
         _lint_route_clocks(route, here)
         if route.cors is not None and "*" in route.cors.origins and route.cors.credentials:
             here.at("cors", "origins").problem(
@@ -145,6 +146,22 @@ def _lint_identity(route: Route, exposed: set[str], place: Place) -> None:
         place.at("cache", "key").problem(
             f"answers behind {guards[0]} are stored for everybody who gets past it, where the server allows it; "
             'if they differ by user, add "user" to key'
+        )
+
+
+def _lint_certificates(route: Route, config: Config, place: Place) -> None:
+    """A subject is asked for, where nobody is asked for a certificate."""
+    chosen = [listener for listener in config.listeners if listener.name in (route.match.listener or (listener.name,))]
+    if any(listener.tls is not None and listener.tls.client_authentication != "off" for listener in chosen):
+        return
+    cure = 'give [listeners.tls] client_authentication = "optional", or "required", and client_ca'
+    if route.match.tls_subject:
+        place.at("match", "tls_subject").problem(
+            f"never matches: no listener of this route asks clients for a certificate; {cure}"
+        )
+    if route.client_certificate is not None:
+        place.at("client_certificate").problem(
+            f"refuses everybody: no listener of this route asks clients for a certificate; {cure}"
         )
 
 

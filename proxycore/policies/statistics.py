@@ -141,6 +141,7 @@ class Failed:
     detail: str
     duration: float
     request_id: str
+    tls_subject: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,9 +227,10 @@ class Statistics:
                 record.target.decode("latin-1"),
                 record.status,
                 outcome.cause,
-                outcome.detail if outcome.failure is None else f"{outcome.detail}: {outcome.failure.detail}",
+                f"{outcome.detail}: {outcome.reason}" if outcome.reason else outcome.detail,
                 record.duration,
                 record.request_id,
+                record.tls_subject,
             )
         )
 

@@ -167,7 +167,8 @@ def _json_messages(received: int, sent: int) -> str:
 
 def _json_ending(outcome: Outcome) -> str:
     error = outcome.failure.error if outcome.failure is not None else None
-    return f'"{outcome.cause}","at":{json_text(outcome.detail)},"error":{json_text(error)}'
+    reason = f',"reason":{json_text(outcome.reason)}' if outcome.reason else ""
+    return f'"{outcome.cause}","at":{json_text(outcome.detail)},"error":{json_text(error)}{reason}'
 
 
 # ---- combined --------------------------------------------------------------------------------------------------------

@@ -70,15 +70,17 @@ class Outcome:
 
     `detail` is the window for `client_left` (`request`, `queue`, `connect`, `response_head`,
     `response_body`, `tunnel`), the rule for `refused`, the stage for `upstream_failed`, the clock's
-    name in `[timeouts]` for `timed_out`, and empty for the rest.
+    name in `[timeouts]` for `timed_out`, and empty for the rest. `reason` is a sentence for the log:
+    that of `failure` where there is one, else what is wrong with a request that was refused; or empty.
     """
 
-    __slots__ = ("cause", "detail", "failure")
+    __slots__ = ("cause", "detail", "failure", "reason")
 
-    def __init__(self, cause: Cause, detail: str = "", failure: Failure | None = None) -> None:
+    def __init__(self, cause: Cause, detail: str = "", failure: Failure | None = None, *, reason: str = "") -> None:
         self.cause: Cause = cause
         self.detail = detail
         self.failure = failure
+        self.reason = reason if failure is None else failure.detail
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Outcome) and (self.cause, self.detail) == (other.cause, other.detail)

@@ -24,6 +24,7 @@ GOOD: dict[str, Any] = {
     "routes": [{"name": "all", "upstream": "api"}],
 }
 CERTIFICATES = [{"certificate": "a.crt", "key": "a.key"}]
+ASKING = {"certificates": CERTIFICATES, "client_authentication": "optional", "client_ca": "ca.pem"}
 
 
 def found(**changes: Any) -> dict[str, str]:
@@ -85,6 +86,33 @@ def test_a_good_configuration_has_nothing() -> None:
             'never reached: route "all"',
         ),
         (
+            {"routes": [{"name": "ann", "match": {"tls_subject": "CN=ann"}, "upstream": "api"}]},
+            "routes[0].match.tls_subject",
+            "never matches",
+        ),
+        (
+            {"routes": [{"name": "ann", "upstream": "api", "client_certificate": {}}]},
+            "routes[0].client_certificate",
+            "refuses everybody",
+        ),
+        (
+            {
+                "listeners": [
+                    {"name": "asks", "bind": "0.0.0.0:443", "tls": ASKING},
+                    {"name": "tls", "bind": "0.0.0.0:444", "tls": {"certificates": CERTIFICATES}},
+                ],
+                "routes": [
+                    {
+                        "name": "ann",
+                        "match": {"tls_subject": "CN=ann", "listener": "tls"},
+                        "upstream": "api",
+                    }
+                ],
+            },
+            "routes[0].match.tls_subject",
+            "never matches",
+        ),
+        (
             {"admin": {"bind": "0.0.0.0:8404", "username": "admin", "password_file": "secret"}},
             "admin.tls",
             "in clear",
@@ -96,6 +124,12 @@ def test_each_slip_is_found_alone(changes: dict[str, Any], place: str, message: 
     findings = found(**changes)
     assert list(findings) == [place]
     assert message in findings[place]
+
+
+def test_a_subject_is_good_where_one_listener_asks_for_it() -> None:
+    listeners = [*GOOD["listeners"], {"name": "asks", "bind": "0.0.0.0:443", "tls": ASKING}]
+    route = {"name": "ann", "match": {"tls_subject": "CN=ann"}, "upstream": "api", "client_certificate": {}}
+    assert found(listeners=listeners, routes=[route]) == {}
 
 
 TO_HTTPS = {
@@ -129,7 +163,7 @@ def test_passwords_are_safe_behind_a_redirect_to_https(first: dict[str, Any], pa
 def test_the_example_passes_but_for_what_it_leaves_out_to_be_short() -> None:
     text = (Path(__file__).resolve().parents[2] / "docs" / "proxycore.example.toml").read_text()
     places = [dotted(finding.path) for finding in lint(load_toml(text, source="example"))]
-    assert places == ["upstreams.web", "upstreams.static", "routes[2].cache.key"]
+    assert places == ["upstreams.web", "upstreams.static", "routes[2].cache.key", "routes[7].client_certificate"]
 
 
 def test_secrets_are_every_file_that_nobody_else_should_read() -> None:

@@ -364,7 +364,22 @@ def test_a_malformed_request_is_reset_and_told_of() -> None:
         >> (sends(client, "1 RST 1", "3 HEADERS 200", "3 DATA b'ours' end"), exchange_ended("refused", "framing"),
             exchange_ended("completed")),
     )  # fmt: skip
-    assert [notice.status for notice in book.notices] == [0, 200]
+    malformed, served = book.notices
+    assert (malformed.status, served.status) == (0, 200)
+    assert (malformed.method, malformed.target) == (b"GET", b"/a")
+    assert malformed.outcome.reason == "a field of a connection: connection"
+
+
+def test_what_of_a_malformed_request_can_be_read_is_told() -> None:
+    client = Handle("client")
+    fields = [(b":method", b"G ET"), (b":path", b"/" + b"x" * 10_000)]
+    book = Playbook(h2c()).run(
+        *opened(client),
+        received(client, head(1, fields)) >> (sends(client, "1 RST 1"), exchange_ended("refused", "framing")),
+    )
+    (ended,) = book.notices
+    assert (ended.method, ended.target) == (b"G ET", b"/" + b"x" * 8_191)
+    assert ended.outcome.reason == "no method"
 
 
 def test_content_that_contradicts_its_length_ends_the_work_upstream() -> None:

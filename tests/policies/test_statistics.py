@@ -44,6 +44,7 @@ def record(where: Where = API, **changes: Any) -> ExchangeEnded:
         "first_byte": 0.002,
         "retries": 0,
         "request_id": "r1",
+        "tls_subject": "",
         "headers": Headers(),
         **changes,
     }
@@ -61,6 +62,13 @@ def test_an_exchange_is_counted_where_it_went() -> None:
     assert (tally.count, tally.statuses, tally.received, tally.sent, tally.retries) == (2, {200: 1, 404: 1}, 11, 102, 1)
     assert (tally.failed, tally.causes, list(counted.failures)) == (0, {}, [])
     assert sum(counted.tallies[Where("web", "other", "", "")].first_bytes) == 0
+
+
+def test_a_failure_remembers_who_asked() -> None:
+    counted = Statistics()
+    counted.count(record(status=502, outcome=CUT, tls_subject="CN=ann"))
+    (failed,) = counted.failures
+    assert (failed.tls_subject, failed.detail) == ("CN=ann", "response_body: a: ECONNRESET")
 
 
 @pytest.mark.parametrize(

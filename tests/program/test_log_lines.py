@@ -114,6 +114,18 @@ def test_json_names_every_value() -> None:
 def test_json_tells_how_an_exchange_ended(outcome: Outcome, cause: Cause, at: str, error: str | None) -> None:
     line = json.loads(line_format("json")(exchange(outcome=outcome, status=0, first_byte=None)))
     assert (line["outcome"], line["at"], line["error"], line["status"]) == (cause, at, error, 0)
+    assert "reason" not in line
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        Outcome("refused", "framing", reason="no Host"),
+        Outcome("upstream_failed", "tls", Failure("tls", "tls", status=502, resend="safe", detail="no Host")),
+    ],
+)
+def test_json_gives_the_reason(outcome: Outcome) -> None:
+    assert json.loads(line_format("json")(exchange(outcome=outcome)))["reason"] == "no Host"
 
 
 def test_combined_is_nginxs() -> None:

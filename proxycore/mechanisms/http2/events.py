@@ -69,13 +69,17 @@ class StreamReset(Event):
 
 
 class StreamFailed(Event):
-    """A stream error (RFC 9113 section 5.4.2): the peer broke the rules on it. It has been reset and is closed."""
+    """A stream error (RFC 9113 section 5.4.2): the peer broke the rules on it. It has been reset and is closed.
 
-    __slots__ = ("reason", "stream")
+    `line` is method and target of a request that is malformed, for the log: what of them came.
+    """
 
-    def __init__(self, stream: int, reason: str) -> None:
+    __slots__ = ("line", "reason", "stream")
+
+    def __init__(self, stream: int, reason: str, line: tuple[bytes, bytes] = (b"", b"")) -> None:
         self.stream = stream
         self.reason = reason
+        self.line = line
 
 
 class WindowOpened(Event):

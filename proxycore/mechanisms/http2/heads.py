@@ -90,6 +90,12 @@ def read_request(
     return request
 
 
+def request_line(block: Sequence[Field], limits: HeadLimits) -> tuple[bytes, bytes]:
+    """Method and target of a malformed request, for the log: as they came, as long as a target may be."""
+    fields = dict(block)
+    return fields.get(b":method", b"")[: limits.target], fields.get(b":path", b"")[: limits.target]
+
+
 def _sort(block: Sequence[Field]) -> tuple[list[Field], dict[bytes, bytes]]:
     """The fields that travel on; and those that mean something here. Raises StreamFault."""
     _check_values(block)

@@ -467,7 +467,8 @@ class Session:
         try:
             head = heads.read_request(self._decoder.fields, self._limits.head, self._schemes, is_whole=is_whole)
         except StreamFault as fault:
-            return self._fault(stream, frames.PROTOCOL_ERROR, fault.reason)
+            line = heads.request_line(self._decoder.fields, self._limits.head)
+            return self._fault(stream, frames.PROTOCOL_ERROR, fault.reason, line)
         except Refused as refused:
             accepted = [value for name, value in self._decoder.fields if name == b"accept"]
             refused.accept = b", ".join(accepted) if accepted else None
@@ -543,7 +544,7 @@ class Session:
         if not self._resets.spend(self._now):
             raise _Fatal(frames.ENHANCE_YOUR_CALM, "too many streams reset")
 
-    def _fault(self, stream: int, code: int, reason: str) -> None:
+    def _fault(self, stream: int, code: int, reason: str, line: tuple[bytes, bytes] = (b"", b"")) -> None:
         """A stream error, if there is such a stream; a peer that causes many is one that resets many."""
         if stream not in self._h2.streams or self._h2.streams[stream].closed:
             if self._is_idle(stream):
@@ -551,7 +552,7 @@ class Session:
             return
         self._spend_reset()
         self.reset(stream, code)
-        self._events.append(StreamFailed(stream, reason))
+        self._events.append(StreamFailed(stream, reason, line))
 
     def _forget(self, stream: int) -> None:
         self._expected.pop(stream, None)

@@ -318,6 +318,7 @@ def _asked_again(failed: Mapping[str, Any]) -> Asked:
     return Asked(
         f"{failed['method']} {failed['scheme']}://{failed['authority']}{failed['target']}",
         client_ip=failed["client"] if parse_address(failed["client"]) is not None else "127.0.0.1",
+        tls_subject=failed["tls_subject"],
         listener=failed["listener"],
     )
 
