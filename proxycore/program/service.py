@@ -239,6 +239,7 @@ class Service(abc.ABC):
         if materials is None:
             materials = materials_of(config)
         prepared = self._sockets.prepare(config.listeners)
+        self._driver.accept_waiting()
         try:
             self._driver.tell(self._core.reconfigured, config, materials)
         except BaseException:
@@ -259,6 +260,7 @@ class Service(abc.ABC):
         """
         self._draining = True
         timeout = self._config.timeouts.drain if timeout is None else timeout
+        self._driver.accept_waiting()
         self._tell(partial(self._core.drain_requested, deadline=self._clock() + timeout))
 
     def nudge(self) -> None:

@@ -86,6 +86,9 @@ EVENTS = 64
 ACCEPTS = 64
 """Connections accepted for each wake-up and listening socket."""
 
+BURSTS = 128
+"""How often as many are accepted before a drain: more than a kernel's queue holds as a rule, and not for ever."""
+
 BATCH = 256 << 10
 """Bytes that are read before they are told. More would be memory for nothing."""
 
@@ -243,6 +246,24 @@ class Driver:
             self._listening.append(listening)
             self._records[listening.fd] = listening
             self._set.register(listening.fd, READABLE)
+
+    def accept_waiting(self) -> None:
+        """Accept who has connected and waits for it: closing a listening socket resets them.
+
+        Call it before telling the machine of a drain, or that a listener goes. At work, the driver does nothing on it.
+        """
+        if self._closed or self._busy:
+            return
+        self._enter()
+        try:
+            for listening in self._listening.copy():
+                for _ in range(BURSTS):
+                    if not listening.accepting or not self._accept(listening):
+                        break
+            self._finish()
+        finally:
+            self._busy = False
+        self._pass_notices()
 
     def close(self) -> None:
         """Close every socket, cutting connections with a reset. The machine is told nothing more."""
@@ -420,23 +441,27 @@ class Driver:
             self._unwatch(connection)
         self._arisen.append((self._machine.peer_ended, (connection.conn,)))
 
-    def _accept(self, listening: Listening) -> None:
-        """Accept as many as came last time, doubled while more come: a lone one needs no second, failing call."""
+    def _accept(self, listening: Listening) -> bool:
+        """Accept as many as came last time, doubled while more come: a lone one needs no second, failing call.
+
+        Return whether more may wait.
+        """
         for count in range(listening.burst):
             try:
                 sock, peer = listening.socket.accept()
             except BlockingIOError:
                 listening.burst = max(count, 1)
-                return
+                return False
             except OSError as error:
                 if error.errno in _NO_DESCRIPTORS:
                     self._ran_out(listening, error)
-                    return
+                    return False
                 continue  # that one left while it was queued (ECONNABORTED and others, see accept(2))
             self._welcome(listening, sock, peer)
             if not listening.accepting:
-                return
+                return False
         listening.burst = min(listening.burst * 2, ACCEPTS)
+        return True
 
     def _welcome(self, listening: Listening, sock: socket.socket, peer: Any) -> None:
         sock.setblocking(False)

@@ -212,6 +212,17 @@ def test_drain_ends_idle_connections_and_refuses_new_ones(served: Served) -> Non
     eventually(lambda: served.inside(lambda: served.server.core.is_drained))
 
 
+def test_drain_answers_those_who_wait_to_be_accepted(served: Served) -> None:
+    def crowd_and_drain() -> list[socket.socket]:
+        clients = [connect(served.server.address) for _ in range(100)]
+        served.server.request_drain(5.0)
+        return clients
+
+    for client in served.inside(crowd_and_drain):
+        with client:
+            assert ask(client).endswith(b"hello")
+
+
 def test_drain_cuts_what_is_left_at_its_deadline_and_returns() -> None:
     async def main() -> None:
         async with proxycore_trio.serve(config()) as server:
