@@ -192,3 +192,15 @@ def test_a_set_without_a_fitting_key_is_an_error(keys: Any) -> None:
 def test_what_is_no_key_set_is_told(content: bytes) -> None:
     with pytest.raises(ValueError, match="JWK set"):
         parse_key_set(content)
+
+
+@pytest.mark.parametrize("name", ["sub", "email"])
+@pytest.mark.parametrize("value", ["\ud800", "a\udfffb"])
+def test_half_a_character_in_a_claim_that_is_used_is_refused(name: str, value: str) -> None:
+    policy = proxy(claims_to_headers={"email": "x-email"})
+    policy.get("http://a/", headers=bearing(token({**CLAIMS, name: value}))).is_refused(401, rule="jwt.service")
+
+
+def test_a_token_whose_head_is_nested_without_end_is_refused() -> None:
+    nested = base64.urlsafe_b64encode(b"[" * 9_000).rstrip(b"=").decode()
+    proxy().get("http://a/", headers=bearing(f"{nested}.e30.e30")).is_refused(401, rule="jwt.service")

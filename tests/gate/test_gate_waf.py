@@ -223,6 +223,23 @@ def test_a_head_may_hold_no_more_either_and_whatever_the_threshold_is_it_is_reac
     assert verdict.score == 50
 
 
+@pytest.mark.parametrize("padding", [5_000, 7_670, 8_180, 9_000, 12_000])
+@pytest.mark.parametrize("sign", ["a", "("])
+def test_padding_hides_no_attack_in_a_head(padding: int, sign: str) -> None:
+    inspector = Inspector(Waf())
+    text = (sign * padding + "<script>alert(1)</script>").encode()
+    for head in (
+        RequestHead(b"GET", b"/?q=" + text, b"h", Headers([])),
+        RequestHead(b"GET", b"/", b"h", Headers([(b"x-text", text)])),
+        RequestHead(b"GET", b"/", b"h", Headers([(b"user-agent", text)])),
+        RequestHead(b"GET", b"/", b"h", Headers([(b"cookie", b"a=" + text)])),
+    ):
+        for _ in range(2):
+            verdict = inspector.head(head)
+            assert verdict is not None
+            assert any(finding.rule.id != "920390" for finding in verdict.findings)
+
+
 def test_the_budget_is_a_share_of_the_window_and_excluded_it_bounds_in_silence() -> None:
     content = json.dumps([ODD] * 700).encode()
     head = RequestHead(b"POST", b"/", b"a", Headers([(b"content-type", b"application/json")]), length=len(content))

@@ -139,8 +139,7 @@ class TokenPolicy:
             for claim, header in jwt.claims_to_headers.items()
             if (value := _field_value(claims.get(claim)))
         ]
-        user = claims.get(jwt.user_claim)
-        return Token(user if isinstance(user, str) else "", fields, not_before, not_after)
+        return Token(_user(claims.get(jwt.user_claim)), fields, not_before, not_after)
 
 
 def _algorithms_of(key: Mapping[str, Any]) -> Sequence[str]:
@@ -170,6 +169,19 @@ def _time(claims: Mapping[str, Any], name: str, absent: float) -> float:
     return float(value)
 
 
+def _user(value: object) -> str:
+    """Whom a token names; nobody where the claim is no text."""
+    return _utf8(value).decode() if isinstance(value, str) else ""
+
+
+def _utf8(text: str) -> bytes:
+    """JSON can escape half a character (RFC 8259 section 8.2): no header, log or limit could hold that."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise TokenRefused("a claim of it is no Unicode text") from None
+
+
 def _texts(value: object, separator: str | None = None) -> list[str]:
     """A claim that is a text or a list of texts; a text may hold several where there is a separator."""
     if isinstance(value, str):
@@ -184,4 +196,4 @@ def _field_value(value: object) -> bytes:
     if isinstance(value, list) and all(isinstance(text, str) for text in value):
         value = ",".join(value)
     text = value if isinstance(value, str) else json.dumps(value)
-    return fit_for_field(text.encode("utf-8", "backslashreplace"))
+    return fit_for_field(_utf8(text))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from proxycore.config import Waf
@@ -27,7 +27,11 @@ _LONGEST_MATCH = 100
 """Characters of a match that are told in the log."""
 
 _VALUE_MAX = 8_192
-"""Bytes of one value that rules read."""
+"""Bytes of a value that rules read at once. A longer one of a head is read in pieces of so many; of one in content,
+where people write long texts, the first is read."""
+
+_OVERLAP = 512
+"""Bytes that two such pieces share: an attack as long as that is found whole, wherever the value is cut."""
 
 # What is plain, as far as its signs go. A sum that goes on with a word of logic is where SQL is injected into a number.
 _NO_SUM = rb"(?![ +]*-?[0-9]+[ +]*(?i:or|and|xor))"
@@ -150,7 +154,7 @@ class Inspector:
                 self._cookies(value, reading)
             elif name == b"user-agent":
                 if value not in self._agents:
-                    self._agent(value[:_VALUE_MAX], reading)
+                    self._agent(value, reading)
             elif (name not in _UNREAD or b"${" in value) and _asks_for_more(value, self._is_plain_field):
                 self._value("header", f"header {name.decode()}", value, reading)
         return self._judged(reading, "head")
@@ -174,10 +178,10 @@ class Inspector:
 
     def _agent(self, value: bytes, reading: _Reading) -> None:
         known = len(reading.findings)
-        self._read("agent", "user-agent", Forms(value.decode("latin-1").lower()), reading)
+        self._read("agent", "user-agent", Forms(value[:_VALUE_MAX].decode("latin-1").lower()), reading)
         if _asks_for_more(value, self._is_plain_field):
             self._value("header", "user-agent", value, reading)
-        if len(reading.findings) == known and reading.left >= 0:
+        if len(reading.findings) == known and reading.left >= 0 and len(value) <= _VALUE_MAX:
             if len(self._agents) >= AGENTS_MAX:
                 self._agents.clear()
             self._agents[value] = None
@@ -209,7 +213,7 @@ class Inspector:
             if not _asks_for_more(text, self._is_words):
                 if reading.left < 0:
                     return
-            elif self._may_read(text, reading):
+            elif self._may_read(text[:_VALUE_MAX], reading):
                 self._read("body", "a string of JSON", normalise_text(_unescaped(text[:_VALUE_MAX])), reading)
             else:
                 return
@@ -229,11 +233,13 @@ class Inspector:
 
     def _value(self, place: Place, where: str, value: bytes, reading: _Reading, *, plus_is_blank: bool = False) -> None:
         """Normalise a value and read it, if it may still be read."""
-        if self._may_read(value, reading):
-            self._read(place, where, normalise_value(value[:_VALUE_MAX], plus_is_blank=plus_is_blank), reading)
+        for piece in _pieces(value) if place != "body" else (value[:_VALUE_MAX],):
+            if not self._may_read(piece, reading):
+                return
+            self._read(place, where, normalise_value(piece, plus_is_blank=plus_is_blank), reading)
 
     def _may_read(self, value: bytes, reading: _Reading) -> bool:
-        reading.left -= min(len(value), _VALUE_MAX)
+        reading.left -= len(value)
         return reading.left >= 0
 
     def _judged(self, reading: _Reading, where: str) -> Verdict | None:
@@ -279,6 +285,14 @@ def is_readable(request: RequestHead) -> bool:
 def _asks_for_more(value: bytes, is_plain: Callable[[bytes], object]) -> bool:
     """Whether a value has to be read by the rules."""
     return not _is_word(value) and (not is_plain(value) or _tells(value.lower()) is not None)
+
+
+def _pieces(value: bytes) -> Iterable[bytes]:
+    """A value in pieces that overlap, each short enough to be normalised and read at once."""
+    if len(value) <= _VALUE_MAX:
+        return (value,)
+    step = _VALUE_MAX - _OVERLAP
+    return (value[start : start + _VALUE_MAX] for start in range(0, len(value) - _OVERLAP, step))
 
 
 def _shown(name: bytes) -> str:
