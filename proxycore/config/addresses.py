@@ -181,5 +181,5 @@ def _split_authority(authority: str, prefix: str = "") -> tuple[str, int | None]
 
 def _parse_port(text: str) -> int:
     if not _PORT.fullmatch(text) or int(text) > 65_535:
-        raise Invalid(f'"{text}" is no port')
+        raise Invalid(f'"{text}" is no port: those are numbers up to 65535')
     return int(text)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from proxycore import __version__
 from proxycore.config import ConfigError
+from proxycore.config.problems import nearest
 from proxycore.program import exits
 from proxycore.program.commands import (
     cert,
@@ -39,7 +40,10 @@ examples:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command that `arguments` (by default the process's own) ask for, and return the exit code."""
-    parsed = make_parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    parser, commands = _make_parsers()
+    _check_command(parser, commands, words)
+    parsed = parser.parse_args(words)
     try:
         code: int = parsed.run(parsed)
         return code
@@ -56,6 +60,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def make_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
+    return _make_parsers()[0]
+
+
+def _check_command(parser: argparse.ArgumentParser, commands: Iterable[str], words: Sequence[str]) -> None:
+    """Answer a misspelt command with the one that was probably meant, where argparse would list all."""
+    command = next((word for word in words if not word.startswith("-")), None)
+    if command is not None and command not in commands:
+        meant = nearest(command, commands)
+        if meant is not None:
+            parser.error(f'"{command}" is no command; did you mean "{meant}"?')
+
+
+def _make_parsers() -> tuple[argparse.ArgumentParser, Iterable[str]]:
+    """The parser of all, and the names of the commands."""
     parser = argparse.ArgumentParser(
         prog="proxycore",
         description="A reverse proxy: HTTP from clients goes on to upstream servers.",
@@ -66,4 +84,4 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for command in (init, serve, check, explain, cert, replay, hash_password, schema, completion, work):
         command.add_parser(commands)
-    return parser
+    return parser, commands.choices

@@ -18,6 +18,13 @@ from tests.program.programs import call
 COMMANDS = ["init", "serve", "check", "explain", "cert", "replay", "hash-password", "schema", "completion"]
 
 
+def test_a_misspelt_command_is_answered_with_what_was_meant() -> None:
+    result = call("chekc", "proxy.toml")
+    assert result.code == 2
+    assert result.errors.endswith('"chekc" is no command; did you mean "check"?\n')
+    assert "invalid choice: 'zzz'" in call("zzz").errors
+
+
 def test_init_writes_a_file_that_check_accepts(tmp_path: Path) -> None:
     file = tmp_path / "proxy.toml"
     result = call("init", str(file), "--listen", "127.0.0.1:0", "--to", "http://127.0.0.1:1", "--to", "http://b:2")
