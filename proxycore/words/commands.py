@@ -7,6 +7,7 @@ enabled, or gone from the configuration. What they do to an upstream's servers i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
@@ -61,16 +62,30 @@ class WeighServer(ServerCommand):
 
 PurgeKind = Literal["url", "prefix", "host", "tag"]
 
+_WHOLE_URL = re.compile(r"https?://[^/\s]+(?:/\S*)?\Z", re.IGNORECASE)
+_HOST = re.compile(r"(?:[^/:\s]+|\[[^/\s]+\])\Z")
+
 
 @dataclass(frozen=True, slots=True)
 class Purge:
     """Remove stored responses from all caches. `what` is one URL, the beginning of URLs, a host without port, or a tag.
 
-    URLs are whole, `https://example.com/path?query`, with the scheme that clients use.
+    URLs are whole, `https://example.com/path?query`, with the scheme that clients use. Raises CommandRefused for what
+    no stored response can have.
     """
 
     kind: PurgeKind
     what: str
+
+    def __post_init__(self) -> None:
+        if self.kind in ("url", "prefix"):
+            if not _WHOLE_URL.match(self.what):
+                raise CommandRefused(f'"{self.what}" is no whole URL, such as https://example.com/path')
+        elif self.kind == "host":
+            if not _HOST.match(self.what):
+                raise CommandRefused(f'"{self.what}" is no host without port, such as example.com')
+        elif not self.what.strip():
+            raise CommandRefused("a tag can't be empty")
 
 
 Command = ServerCommand | Purge

@@ -280,7 +280,10 @@ class _Api:
             ) from None
 
     def purge(self, call: Call) -> None:
-        self._source.command(Purge(call.content["kind"], call.content["what"]))
+        try:
+            self._source.command(Purge(call.content["kind"], call.content["what"]))
+        except CommandRefused as error:
+            raise Problem(422, str(error)) from None
 
     def log_level(self, call: Call) -> None:
         self._source.set_log_level(call.content["level"])

@@ -17,7 +17,7 @@ from proxycore.policies.caching.validators import (
     updated,
 )
 from proxycore.policies.dates import http_date
-from proxycore.words.commands import Purge
+from proxycore.words.commands import CommandRefused, Purge, PurgeKind
 from proxycore.words.messages import ABSENT, Field, Headers, RequestHead, ResponseHead
 
 WALL = 784111777.0
@@ -184,6 +184,25 @@ def test_what_an_unsafe_request_makes_void(method: bytes, status: int, fields: l
 )
 def test_purges(purge: Purge, expected: bool) -> None:
     assert is_purged(purge, b"http://example.com/a/b?c", frozenset((b"news", b"sports"))) is expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "what"),
+    [
+        ("url", "/a"),
+        ("url", "a.test/b"),
+        ("url", ""),
+        ("prefix", "ftp://a/"),
+        ("prefix", "http://"),
+        ("host", ""),
+        ("host", "a:80"),
+        ("host", "http://a"),
+        ("tag", " "),
+    ],
+)
+def test_a_purge_of_what_nothing_can_have_is_refused(kind: PurgeKind, what: str) -> None:
+    with pytest.raises(CommandRefused):
+        Purge(kind, what)
 
 
 def test_tags_by_whatever_field() -> None:
