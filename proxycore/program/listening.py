@@ -9,9 +9,11 @@ from __future__ import annotations
 import os
 import socket
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
+from proxycore.config import Config
 from proxycore.config.addresses import Bind, parse_bind
 from proxycore.sockets.naming import address_of
 from proxycore.words.ids import Address
@@ -132,6 +134,24 @@ def by_listener(sockets: Sockets) -> Mapping[str, list[socket.socket]]:
     for (name, *_), opened in sockets.items():
         result.setdefault(name, []).extend(opened.sockets)
     return result
+
+
+def with_addresses(config: Config, sockets: Mapping[str, Sequence[socket.socket]]) -> Config:
+    """`config` with the addresses of inherited sockets for its binds: `fd:4` tells nobody where that is."""
+    if not any(bind.startswith("fd:") for listener in config.listeners for bind in listener.bind):
+        return config
+    listeners = [
+        replace(listener, bind=[_bind_of(address_of(sock.getsockname())) for sock in sockets.get(listener.name, ())])
+        for listener in config.listeners
+    ]
+    return replace(config, listeners=listeners)
+
+
+def _bind_of(address: Address) -> str:
+    if isinstance(address, str):
+        return f"unix:{address}"
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _keys(listeners: Iterable[Listener]) -> Iterator[Key]:

@@ -26,7 +26,7 @@ from proxycore.policies.auth.passwords import VERIFY_PASSWORD, verify_password
 from proxycore.policies.statistics import COUNTED_KINDS, Statistics
 from proxycore.program.files import Loaded, materials_of
 from proxycore.program.following import Following
-from proxycore.program.listening import ListeningSockets, by_listener
+from proxycore.program.listening import ListeningSockets, by_listener, with_addresses
 from proxycore.sockets.driver import Driver
 from proxycore.sockets.naming import address_of, error_name
 from proxycore.words.commands import Command
@@ -134,17 +134,21 @@ class Service(abc.ABC):
         self._wall_offset = wall - now
         self._each_second: list[Callable[[], None]] = []
         self._second_at = math.inf
-        self._core = Core(
-            config,
-            self.materials,
-            now=now,
-            wall=wall,
-            seed=int.from_bytes(os.urandom(8)),
-            entropy=os.urandom,
-            filters=filters,
-            watch=self._kinds(watch if observer is not None else ()),
-        )
         self._sockets = ListeningSockets(config.listeners)
+        try:
+            self._core = Core(
+                with_addresses(config, self._sockets.by_listener),
+                self.materials,
+                now=now,
+                wall=wall,
+                seed=int.from_bytes(os.urandom(8)),
+                entropy=os.urandom,
+                filters=filters,
+                watch=self._kinds(watch if observer is not None else ()),
+            )
+        except BaseException:
+            self._sockets.close()
+            raise
         self._driver = Driver(
             self._core,
             self._sockets.by_listener,
@@ -215,7 +219,7 @@ class Service(abc.ABC):
             try:
                 materials = self._following.reread(path, self.materials)
                 if materials != self.materials:
-                    self._driver.tell(self._core.reconfigured, self._config, materials)
+                    self._driver.tell(self._core.reconfigured, self._core.config, materials)
                     self.materials = materials
                     _log.info("%s has changed, and is in force", path)
             except ConfigError as error:
@@ -241,7 +245,7 @@ class Service(abc.ABC):
         prepared = self._sockets.prepare(config.listeners)
         self._driver.accept_waiting()
         try:
-            self._driver.tell(self._core.reconfigured, config, materials)
+            self._driver.tell(self._core.reconfigured, with_addresses(config, by_listener(prepared)), materials)
         except BaseException:
             self._sockets.discard(prepared)
             raise

@@ -118,6 +118,8 @@ def show_and_steer(file: str, binding: str) -> None:
         assert admin.ask("POST", "/api/v1/purge", {"kind": "url", "what": "/a"}, **ACTION)[0] == 422
         explained = admin.ask("POST", "/api/v1/explain", {"request": "GET http://x/bad"}, **ACTION)[1]
         assert explained["route"] == "bad"
+        assert explained["steps"][0]["reason"].startswith(status["listeners"][0]["bind"][0] + ";")
+        assert status["listeners"][0]["bind"][0].startswith("127.0.0.1:")
 
         program.signal(signal.SIGTERM)
         code, _ = program.end()

@@ -116,7 +116,7 @@ class Local:
         ]
         try:
             explanation = explain(
-                service.config,
+                service.core.config,
                 asked.request,
                 asked.headers,
                 materials=service.materials,
