@@ -142,10 +142,14 @@ def prefers_json(accept: bytes, *, over: bytes = _PLAIN) -> bool:
     """Whether an Accept (RFC 9110 section 12.5.1) puts JSON above the media type `over`.
 
     The weight decides, then who is named more exactly, then who is named first. So a browser gets text,
-    and `application/json, text/plain, */*`, which a script sends, gets JSON.
+    and `application/json, text/plain, */*`, which a script sends, gets JSON. Who names HTML reads text,
+    also where there is no page.
     """
     ranges = _parse_accept(accept)
-    return max(_rank(ranges, _PROBLEM), _rank(ranges, b"application/json")) > _rank(ranges, over)
+    text = _rank(ranges, over)
+    if _PAGE in ranges:
+        text = max(text, _rank(ranges, _PAGE))
+    return max(_rank(ranges, _PROBLEM), _rank(ranges, b"application/json")) > text
 
 
 def _rank(ranges: dict[bytes, tuple[float, int]], media_type: bytes) -> tuple[float, int, int]:
