@@ -283,7 +283,7 @@ class Admin(Section):
     )
     hosts: Words = setting(
         ListOf(forms.HOST_PATTERN, least=1),
-        "Host values that are answered; others are refused (DNS rebinding).",
+        "Hosts that are answered, or patterns such as `*.example.com`; others are refused (DNS rebinding).",
         default=("localhost", "127.0.0.1", "[::1]"),
     )
 

@@ -27,7 +27,7 @@ from urllib.parse import unquote_to_bytes
 
 from proxycore.config.model import Match
 from proxycore.policies.addresses import AddressSet, number_of
-from proxycore.policies.hosts import host_of
+from proxycore.policies.hosts import HostPatterns, host_of
 from proxycore.policies.paths import NormalPath, fold, normalise_pattern, text_of
 from proxycore.words.messages import Headers, RequestHead
 
@@ -233,19 +233,16 @@ class MethodIs(Condition):
 
 
 class HostIs(Condition):
-    """The host is one of these; `*.example.com` is every host below example.com, at any depth, not itself."""
+    """The host is one of these `HostPatterns`."""
 
-    __slots__ = ("exact", "patterns", "suffixes")
+    __slots__ = ("_match", "patterns")
 
     def __init__(self, patterns: Iterable[str]) -> None:
         self.patterns = tuple(patterns)
-        hosts = [host_of(pattern.encode()) for pattern in self.patterns]
-        self.exact = tuple(host for host in hosts if host[:2] != b"*.")
-        self.suffixes = tuple(host[1:] for host in hosts if host[:2] == b"*.")
+        self._match = HostPatterns(self.patterns).match
 
     def answer(self, subject: Subject) -> int:
-        host = subject.host
-        return YES if host in self.exact or host.endswith(self.suffixes) else NO
+        return YES if self._match(subject.host) else NO
 
     def why_not(self, subject: Subject) -> str:
         host = _shown(subject.host)

@@ -2,7 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from proxycore.policies.addresses import parse_address
+
+
+class HostPatterns:
+    """Hosts as configurations name them: `*.example.com` is every host below example.com, at any depth, not itself."""
+
+    __slots__ = ("exact", "suffixes")
+
+    def __init__(self, patterns: Iterable[str]) -> None:
+        hosts = [host_of(pattern.encode()) for pattern in patterns]
+        self.exact = frozenset(host for host in hosts if host[:2] != b"*.")
+        self.suffixes = tuple(host[1:] for host in hosts if host[:2] == b"*.")
+
+    def match(self, host: bytes) -> bool:
+        """Whether `host`, as `host_of` gives it, is one of these."""
+        return host in self.exact or host.endswith(self.suffixes)
 
 
 def host_of(authority: bytes) -> bytes:

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from prometheus_client.parser import text_string_to_metric_families
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-from proxycore.config import Config, from_dict
+from proxycore.config import Admin, Config, from_dict
 from proxycore.program import banner
 from proxycore.program.commands.hash_password import hash_password
 from proxycore.program.files import Disk, Source
@@ -224,6 +224,16 @@ def test_other_hosts_are_refused(origins: list[Origin]) -> None:
         assert (foreign[0], "other sites" in foreign[1]) == (403, True)
         assert admin.ask("GET", "/", Origin="null")[0] == 403
         assert admin.ask("GET", "/", Origin=f"http://localhost:{admin.port}")[0] == 200
+
+
+def test_hosts_may_be_patterns(origins: list[Origin]) -> None:
+    config = config_for(origins)
+    with serving("asyncio", replace(config, admin=Admin(bind="127.0.0.1:0", hosts=["*.example.test"]))) as served:
+        admin = clients(served)[1]
+        assert admin.ask("GET", "/", Host="a.example.test")[0] == 200
+        assert admin.ask("GET", "/", Host="a.example.test", Origin="https://b.example.test")[0] == 200
+        assert admin.ask("GET", "/", Host="example.test")[0] == 421
+        assert admin.ask("GET", "/", Host="a.example.test", Origin="https://example.test")[0] == 403
 
 
 def test_json_that_is_nested_too_deeply_is_refused(binding: str, origins: list[Origin]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from proxycore.composition.exchange import Exchange
 from proxycore.composition.filters import Ask, Filter, NeedBody, Reject, Respond, Verdict
-from proxycore.policies.hosts import host_of
+from proxycore.policies.hosts import HostPatterns, host_of
 from proxycore.program.admin.api import ACTION_HEADER, Source, operations
 from proxycore.program.admin.metrics import MISSING, exposition
 from proxycore.program.admin.operations import Call, NotAllowed, Operation, Operations, Problem, checked, openapi
@@ -42,7 +42,7 @@ _log = logging.getLogger("proxycore.admin")
 
 
 class Pages(Filter):
-    """Answers for `source`. `hosts` are the values of Host that are answered, without port; empty: every one.
+    """Answers for `source`. `hosts` are the hosts that are answered, or patterns of them; empty: every one.
 
     A site that had its own name resolved to our address (DNS rebinding) is refused by `hosts`; a form or
     a link of another site by the header that actions need. Where actions wait for others, they `wait_in_threads`: then
@@ -53,7 +53,7 @@ class Pages(Filter):
         self, source: Source, *, version: str, hosts: Collection[str] = (), wait_in_threads: bool = False
     ) -> None:
         self._source = source
-        self._hosts = {host_of(host.encode()) for host in hosts}
+        self._is_ours = HostPatterns(hosts).match if hosts else None
         self._wait_in_threads = wait_in_threads
         self._operations: Operations = operations(source, lambda: openapi(self._operations, version, ACTION_HEADER))
         folder = files("proxycore.program.admin") / "page"
@@ -70,10 +70,13 @@ class Pages(Filter):
     def on_route(self, exchange: Exchange) -> Verdict:
         """Every request ends here, once authentication has let it pass."""
         request = exchange.request
-        if self._hosts and host_of(request.authority) not in self._hosts:
-            return Reject(421, "This host isn't answered here; see hosts in [admin].", rule="admin.hosts")
-        if self._hosts and self._is_foreign(request.headers.get(b"origin")):
-            return Reject(403, "Pages of other sites aren't answered; see hosts in [admin].", rule="admin.hosts")
+        if self._is_ours is not None:
+            if not self._is_ours(host_of(request.authority)):
+                return Reject(421, "This host isn't answered here; see hosts in [admin].", rule="admin.hosts")
+            # As far as a browser says which site asks (the Fetch standard's Origin).
+            origin = request.headers.get(b"origin")
+            if origin is not None and not self._is_ours(host_of(origin.rpartition(b"//")[2])):
+                return Reject(403, "Pages of other sites aren't answered; see hosts in [admin].", rule="admin.hosts")
         path = request.target.partition(b"?")[0]
         page = self._page.get(path)
         own = self._ours.get(path)
@@ -88,10 +91,6 @@ class Pages(Filter):
             return self._operate(exchange, operation, names)
         except Problem as problem:
             return _refusal(problem)
-
-    def _is_foreign(self, origin: bytes | None) -> bool:
-        """Whether a script or form of another site asks, as far as its browser says (the Fetch standard's Origin)."""
-        return origin is not None and host_of(origin.rpartition(b"//")[2]) not in self._hosts
 
     # ---- probes and metrics
 
