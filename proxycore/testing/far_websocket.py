@@ -37,7 +37,14 @@ def frame(first: int, payload: bytes, *, masked: bool) -> bytes:
         head += size.to_bytes(2, "big")
     if not masked:
         return head + payload
-    return head + _MASK + bytes(byte ^ _MASK[place % 4] for place, byte in enumerate(payload))
+    return head + _MASK + _masked(payload, _MASK)
+
+
+def _masked(payload: bytes, mask: bytes) -> bytes:
+    """`payload` behind a mask, or without it again."""
+    size = len(payload)
+    repeated = (mask * (size // 4 + 1))[:size]
+    return (int.from_bytes(payload) ^ int.from_bytes(repeated)).to_bytes(size)
 
 
 def messages(content: bytes, *, masked: bool) -> bytes:
@@ -106,7 +113,7 @@ class Listening:
             return False
         payload, self._buffer = buffer[at : at + size], buffer[at + size :]
         if masked:
-            payload = bytes(byte ^ mask[place % 4] for place, byte in enumerate(payload))
+            payload = _masked(payload, mask)
         self._follow(first, payload)
         return True
 
