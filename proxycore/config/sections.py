@@ -218,7 +218,7 @@ class Nested(Kind[S]):
             return given if name is None else _named(given, name, place)
         if isinstance(given, Mapping) and len(place.path) <= MAX_DEPTH:
             return read_section(cls, given, place, name)
-        place.problem("this is nested too deep" if isinstance(given, Mapping) else f"{described(given)} is no table")
+        place.problem("this is nested too deep" if isinstance(given, Mapping) else _no_table(given, cls))
         return read_section(cls, {}, Place(), name)
 
     def references(self, kept: Any, place: Place) -> Iterator[tuple[Place, str, str]]:
@@ -226,6 +226,13 @@ class Nested(Kind[S]):
 
     def schema(self) -> dict[str, Any]:
         return {"$ref": f"#/$defs/{self.section.__name__}"}
+
+
+def _no_table(given: object, cls: type[Section]) -> str:
+    """What to write instead, where one key alone must be given: people leave the table out."""
+    needed = [option.key for option in cls._options if option.required]
+    table = f"; write {{ {needed[0]} = {described(given)} }}" if len(needed) == 1 else ""
+    return f"{described(given)} is no table{table}"
 
 
 def section_of(kind: Kind[Any]) -> type[Section] | None:

@@ -387,6 +387,7 @@ WRONG: list[tuple[Callable[[], object], str, str]] = [
     (lambda: a_config(listeners=[]), "listeners", "empty"),
     (lambda: a_config(routes=()), "routes", "empty"),
     (lambda: a_config(limits=5), "limits", "5 is no table"),
+    (lambda: Route(cache="c", respond={}), "cache", '"c" is no table; write { store = "c" }'),  # type: ignore[arg-type]
     (lambda: a_config(upstreams={"a b": {"servers": "http://h"}}, routes=[OK]), 'upstreams."a b"', "no name"),
 ]  # fmt: skip
 
