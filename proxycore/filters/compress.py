@@ -39,7 +39,11 @@ class CompressFilter(Filter):
         return None
 
     def _mark_not_modified(self, exchange: Exchange, head: ResponseHead) -> None:
-        """A 304 stands for what the client has, which may be coded: its tag is the weak one that we gave then."""
+        """A 304 stands for what the client has, which may be coded: its tag is the weak one that we gave then.
+
+        It names in Vary what the 200 named (RFC 9110 section 15.4.5).
+        """
+        vary_by_coding(head.headers)
         if self.offer.choose(exchange.request.headers) is not None:
             body_changes(head)
 

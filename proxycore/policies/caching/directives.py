@@ -18,6 +18,9 @@ UNLIMITED_SECONDS: Final = 2**31
 _MEMBER = re.compile(rb'(?:[^",]|"(?:[^"\\]|\\.)*+"|")++', re.DOTALL)
 _QUOTED = re.compile(rb'"((?:[^"\\]|\\.)*+)"', re.DOTALL)
 _QUOTED_PAIR = re.compile(rb"\\(.)", re.DOTALL)
+_BETWEEN = re.compile(rb"[ \t;]+")
+_FIELDS = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z, \t]*+")
+_RESTRICTING = frozenset((b"no-store", b"no-cache", b"private", b"must-revalidate", b"proxy-revalidate"))
 
 # RFC 8941 section 4.2.2, as far as cache directives need it: a key, and a bare item with ignored parameters.
 _SF_KEY = rb"([a-z*][a-z0-9_\-.*]*)"
@@ -88,21 +91,29 @@ def response_directives(headers: Headers) -> Directives:
 
 
 def parse_directives(lines: list[bytes]) -> Directives:
-    """The directives of all lines of a Cache-Control. Of one given twice, the first counts, or the stricter."""
+    """The directives of all lines of a Cache-Control. The first of a name counts; no-cache and private add up."""
     values: dict[bytes, bytes | None] = {}
     for member in _MEMBER.findall(b",".join(lines)):
         name, equals, value = member.strip(b" \t").partition(b"=")
         name = name.rstrip(b" \t").lower()
-        if not name:
-            continue
-        argument = _unquoted(value) if equals else None
-        if name not in values:
-            values[name] = argument
-        elif name in (b"no-cache", b"private"):
-            before = values[name]
-            # Without fields it is about the whole response, whatever another says.
-            values[name] = b"%b,%b" % (before, argument) if before and argument else None
+        if _BETWEEN.search(name):  # members without their comma, or a parameter, which no directive has
+            values.update(dict.fromkeys(_RESTRICTING.intersection(_BETWEEN.split(name))))
+        elif name:
+            _add(values, name, _unquoted(value) if equals else None)
     return Directives(values)
+
+
+def _add(values: dict[bytes, bytes | None], name: bytes, argument: bytes | None) -> None:
+    if name not in (b"no-cache", b"private"):
+        values.setdefault(name, argument)
+        return
+    # Without names of fields, or with what can't be read as names, it is about all of the response.
+    if argument and not _FIELDS.fullmatch(argument):
+        argument = None
+    if name in values:
+        before = values[name]
+        argument = b"%b,%b" % (before, argument) if before and argument else None
+    values[name] = argument
 
 
 def _unquoted(value: bytes) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import urljoin
 
 from proxycore.policies.caching.keys import host_of_url, url_of
@@ -9,6 +10,7 @@ from proxycore.words.commands import Purge
 from proxycore.words.messages import Headers, RequestHead, ResponseHead
 
 _SAFE = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"QUERY", b"PROPFIND", b"REPORT", b"SEARCH"))
+_BEHIND_AUTHORITY = re.compile(rb"[/?]")
 
 
 def is_purged(purge: Purge, url: bytes, tags: frozenset[bytes]) -> bool:
@@ -27,8 +29,10 @@ def _plain(url: bytes) -> bytes:
     scheme, separator, rest = url.partition(b"://")
     if not separator:
         return url
-    authority, slash, path = rest.partition(b"/")
-    request = RequestHead(b"GET", slash + path or b"/", authority, Headers(), scheme=scheme.lower())
+    authority = _BEHIND_AUTHORITY.split(rest, maxsplit=1)[0]
+    target = rest[len(authority) :]
+    target = target if target[:1] == b"/" else b"/" + target
+    request = RequestHead(b"GET", target, authority, Headers(), scheme=scheme.lower())
     return url_of(request)
 
 

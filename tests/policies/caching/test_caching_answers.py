@@ -159,6 +159,7 @@ def test_a_span_lies_within(size: int, first: int, last: int, form: bytes) -> No
         (b"POST", 201, [(b"content-location", b"/h?i")], [b"http://example.com/d/f", b"http://example.com/h?i"]),
         (b"POST", 201, [(b"location", b"http://other.example/g")], [b"http://example.com/d/f"]),
         (b"POST", 201, [(b"location", b"https://example.com/g")], [b"http://example.com/d/f"]),
+        (b"POST", 201, [(b"location", b"http://example.com?g")], [b"http://example.com/d/f", b"http://example.com/?g"]),
         (b"POST", 201, [(b"location", b"http://[")], [b"http://example.com/d/f"]),
         (b"POST", 201, [(b"location", b"\xff")], [b"http://example.com/d/f"]),
     ],

@@ -46,6 +46,16 @@ def test_a_quote_that_is_never_closed_hides_nothing() -> None:
 
 
 @pytest.mark.parametrize(
+    "line", [b"no-store;x", b"no-cache no-store", b"public no-store", b"no-store max-age=60", b"no-store=1"]
+)
+def test_a_restriction_counts_wherever_it_can_be_made_out(line: bytes) -> None:
+    directives = parse_directives([line])
+    assert b"no-store" in directives
+    assert directives.seconds(b"max-age") is None
+    assert b"public" not in directives
+
+
+@pytest.mark.parametrize(
     ("lines", "whole", "fields"),
     [
         ([b"private"], True, []),
@@ -54,6 +64,10 @@ def test_a_quote_that_is_never_closed_hides_nothing() -> None:
         ([b'private="a", private'], True, []),
         ([b'private, private="a"'], True, []),
         ([b'private=""'], True, []),
+        ([b'private="a";x'], True, []),
+        ([b"private;x"], True, []),
+        ([b"no-store private"], True, []),
+        ([b"private max-age=60"], True, []),
         ([b"public"], False, []),
     ],
 )
