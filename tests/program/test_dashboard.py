@@ -121,6 +121,40 @@ def test_a_weight_is_asked_for_and_held_to_its_bounds(browser: Browser, origins:
         browser.wait_for_text("#upstream-list tbody tr:nth-child(2)", r"up\s+5\s")
 
 
+CROWDED_HEADINGS = """
+const edges = (one) => {
+  const text = document.createRange();
+  text.selectNodeContents(one);
+  return text.getBoundingClientRect();
+};
+const headings = [...document.querySelectorAll('.servers th')];
+return headings.slice(1).filter((one, n) => one.textContent && edges(one).left - edges(headings[n]).right < 8)
+  .map((one) => one.textContent);
+"""
+
+
+def test_headings_of_servers_stand_apart(browser: Browser, origins: list[Origin]) -> None:
+    with serving("asyncio", config_for(origins)) as served:
+        assert served.server.dashboard is not None
+        browser.open(url_of(served.server.dashboard))
+        browser.wait_for_text("#upstream-list", "2 of 2 up")
+        assert browser.run(CROWDED_HEADINGS) == []
+
+
+def test_a_hostile_target_is_shown_and_never_run(browser: Browser, origins: list[Origin]) -> None:
+    hostile = "/bad?<img/src=x/onerror=document.title='run'>"
+    with serving("asyncio", config_for(origins)) as served:
+        assert served.server.dashboard is not None
+        browser.open(url_of(served.server.dashboard))
+        browser.wait_for_text("#upstream-list", "2 of 2 up")
+        before = browser.run("return document.title")
+        assert clients(served)[0].ask("GET", hostile)[0] == 500
+        assert hostile in browser.wait_for_text("#failures", "onerror=")
+        assert browser.run("return document.querySelectorAll('#failures img').length") == 0
+        assert browser.run("return document.title") == before
+        assert browser.log() == []
+
+
 def test_it_tells_when_the_proxy_is_gone(browser: Browser, origins: list[Origin]) -> None:
     with serving("asyncio", config_for(origins)) as served:
         assert served.server.dashboard is not None
