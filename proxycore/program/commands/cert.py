@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"made {', '.join(paths)} for {', '.join(hosts)}\n\nin a listener:\n")
     print("[listeners.tls]")
     print(f'certificates = {{ certificate = "{paths[1]}", key = "{paths[2]}" }}\n')
-    print(f"then: curl --cacert {paths[0]} https://{hosts[0]}/")
+    print(f"then: curl --cacert {paths[0]} https://{hosts[0]}:PORT/ (PORT: that of the listener)")
     return exits.OK
 
 
