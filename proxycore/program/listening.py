@@ -6,6 +6,7 @@ leaves the old configuration serving.
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
@@ -253,4 +254,6 @@ def _explain(error: OSError) -> str:
     text = (error.strerror or str(error)).lower()
     if isinstance(error, PermissionError):
         return f"{text} (ports below 1024 need root or CAP_NET_BIND_SERVICE)"
+    if error.errno == errno.EADDRINUSE:
+        return f"{text} (by a program that `ss -lptn` or `lsof -i` names, perhaps this one: stop it, or bind elsewhere)"
     return text

@@ -147,7 +147,7 @@ def test_what_cannot_be_bound_is_named(binding: str) -> None:
     taken.bind(("127.0.0.1", 0))
     taken.listen()
     port = taken.getsockname()[1]
-    message = f"listener 'web' can't listen on 127.0.0.1:{port}: address already in use"
+    message = f"listener 'web' can't listen on 127.0.0.1:{port}: address already in use .by a program"
     with taken, pytest.raises(ListenError, match=message), serving(binding, config("127.0.0.1:0", f"127.0.0.1:{port}")):
         pass
 
