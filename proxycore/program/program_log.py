@@ -40,6 +40,11 @@ def set_level(level: str) -> None:
     logging.getLogger("proxycore").setLevel(_LEVELS[level])
 
 
+def current_level() -> str:
+    """The last one that was set."""
+    return logging.getLevelName(logging.getLogger("proxycore").level).lower()
+
+
 @contextmanager
 def logging_to_stderr(level: str, label: str = "") -> Iterator[None]:
     """Have this package's log written to standard error for as long as the block runs; then it goes where it went."""

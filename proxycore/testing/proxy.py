@@ -144,7 +144,8 @@ class Proxy:
         if parts.scheme not in _PORTS or not parts.netloc:
             raise ValueError(f"no URL of http or https: {url!r}")
         entrance = self._entrance(parts.scheme, parts.port, listener)
-        target = quote(url.partition("://")[2].partition("#")[0][len(parts.netloc) :] or "/", safe=_SAFE)
+        path = url.partition("://")[2].partition("#")[0][len(parts.netloc) :] or "/"
+        target = quote(_bytes_of(path), safe=_SAFE)
         lines = [f"{method} {target if target[0] == '/' else f'/{target}'} HTTP/1.1", f"Host: {parts.netloc}"]
         peer = client_ip
         if (entrance.tls is None) == (parts.scheme == "https"):
@@ -154,7 +155,7 @@ class Proxy:
             lines += [f"{name}: {one}" for one in ([value] if isinstance(value, str) else value)]
         if body is not None:
             lines.append(f"Content-Length: {len(body)}")
-        head = "\r\n".join(lines).encode("utf-8", "surrogateescape") + b"\r\n\r\n"
+        head = _bytes_of("\r\n".join(lines)) + b"\r\n\r\n"
         return self.send(
             head + (body or b""),
             listener=entrance.name,
@@ -283,6 +284,15 @@ class Proxy:
 
 # What quote leaves alone: all that a request may hold, and the escapes that stand there already.
 _SAFE = "%/:=&?~+!$,;'@()*[]\\|^`{}\"<>"
+
+
+def _bytes_of(text: str) -> bytes:
+    """What was given as bytes on a command line is those bytes again."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as error:
+        half = text[error.start : error.end]
+        raise ValueError(f"{half!r} is half of a character (a lone surrogate), which no request can hold") from None
 
 
 def _address_in(listener: Listener) -> str:

@@ -71,6 +71,9 @@ class Served:
     def pids(self) -> list[int]:
         return [int(report["process"]["pid"]) for report in self.admin.ask("GET", "/api/v1/reports")[1]]
 
+    def log_levels(self) -> list[str]:
+        return [str(report["log_level"]) for report in self.admin.ask("GET", "/api/v1/reports")[1]]
+
     def states(self, pid: int) -> list[str]:
         """The servers' states as one worker has them; none if it isn't there."""
         for report in self.admin.ask("GET", "/api/v1/reports")[1]:
@@ -135,12 +138,14 @@ def test_a_worker_that_dies_leaves_its_counts_and_the_next_one_its_orders(
     with Program(write(tmp_path, origins)) as program:
         served = Served(program)
         assert served.admin.ask("PATCH", f"{SERVERS}/s0", {"mode": "drained"}, **ACTION)[0] == 204
+        assert served.admin.ask("PUT", "/api/v1/log-level", {"level": "debug"}, **ACTION)[0] == 204
         served.send(10)
         until(lambda: served.requests() == 10)
         first = served.pids()
         os.kill(first[0], signal.SIGKILL)
         until(lambda: len(served.pids()) == 2 and first[0] not in served.pids())
         assert [served.states(pid) for pid in served.pids()] == [["drained", "up"]] * 2
+        until(lambda: served.log_levels() == ["debug", "debug"])
         assert served.requests() == 10
         served.send(4)
         until(lambda: served.requests() == 14)

@@ -241,3 +241,15 @@ def test_requests_without_the_hashed_header_go_to_any_server() -> None:
     )
     assert len({proxy.get("http://x/").server for _ in range(40)}) == 3
     assert len({proxy.get("http://x/", headers={"X-Key": "k"}).server for _ in range(10)}) == 1
+
+
+@pytest.mark.parametrize(("url", "headers"), [("http://a.test/\ud800", {}), ("http://a.test/", {"x": "\ud800"})])
+def test_half_of_a_character_is_refused_with_a_sentence(url: str, headers: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="half of a character"):
+        Proxy(Config.reverse_proxy("127.0.0.1:80", to="http://10.0.0.1")).get(url, headers=headers)
+
+
+def test_bytes_that_are_no_text_are_sent_as_they_were_given() -> None:
+    Proxy(Config.reverse_proxy("127.0.0.1:80", to="http://10.0.0.1")).get("http://a.test/\udcff").goes_to(
+        "main", path="/%FF"
+    )

@@ -27,6 +27,7 @@ from proxycore.policies.statistics import (
     percentile,
     summed,
 )
+from proxycore.program.program_log import current_level
 from proxycore.words.commands import command_as_dict
 
 SHARES = (0.5, 0.95, 0.99)
@@ -50,6 +51,7 @@ def report(core: Core, statistics: Statistics, process: Mapping[str, float]) -> 
     """What one process knows at this moment. `process` tells it apart from all others, and when it `began`."""
     return {
         "process": process,
+        "log_level": current_level(),
         "orders": [command_as_dict(command) for command in core.orders()],
         "tallies": dumped(statistics.tallies),
         "failures": [{**asdict(f), **f.where._asdict(), "where": None} for f in statistics.failures],

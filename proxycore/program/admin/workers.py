@@ -39,7 +39,6 @@ from proxycore.words.commands import (
     CommandRefused,
     Purge,
     RemoveServer,
-    ServerCommand,
     WeighServer,
     command_from_dict,
 )
@@ -141,7 +140,7 @@ class Workers:
             self._agree()
 
     def _agree(self) -> None:
-        """The orders of the worker that runs longest are everybody's, also of those to come."""
+        """The orders and the log level of the worker that runs longest are everybody's, also of those to come."""
         if not self._reports:
             return
         eldest = min(self._reports.values(), key=lambda report: float(report["process"]["began"]))
@@ -152,7 +151,9 @@ class Workers:
         for name, report in self._reports.items():
             for order in orders:
                 if order not in report["orders"]:
-                    _obey(self._paths[name], command_from_dict(order))
+                    _follow(self._paths[name], _request_for(command_from_dict(order)))
+            if report["log_level"] != eldest["log_level"]:
+                _follow(self._paths[name], _request_to_log(eldest["log_level"]))
 
     def reports(self) -> list[Report]:
         return list(self._reports.values())
@@ -172,7 +173,8 @@ class Workers:
         self._ask_all()
 
     def set_log_level(self, level: str) -> None:
-        self._have_all(("PUT", "/api/v1/log-level", {"level": level}))
+        self._have_all(_request_to_log(level))
+        self._ask_all()
 
     def _have_all(self, request: tuple[str, str, Any]) -> None:
         """Have every worker do it. Raises Refused if none would, Problem if only some did."""
@@ -287,10 +289,14 @@ def _request_for(command: Command) -> tuple[str, str, Any]:
     return "PATCH", server, {"mode": next(mode for mode, kind in MODES.items() if type(command) is kind)}
 
 
-def _obey(path: str, command: ServerCommand) -> None:
+def _request_to_log(level: str) -> tuple[str, str, Any]:
+    return "PUT", "/api/v1/log-level", {"level": level}
+
+
+def _follow(path: str, request: tuple[str, str, Any]) -> None:
     """Have one worker do what the others did."""
     try:
-        _ask(path, *_request_for(command), limit=ORDER_LIMIT)
+        _ask(path, *request, limit=ORDER_LIMIT)
     except (Gone, Late, Refused) as error:
         _log.debug("a worker did not follow the others: %r", error)
 
