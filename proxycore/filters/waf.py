@@ -59,8 +59,10 @@ class WafFilter(Filter):
         refusal = None if verdict is None else self._judge(exchange, verdict)
         if refusal is not None or not request.has_content:
             return refusal
-        if self._blocks and not is_told_plainly(request):
-            return self._refuse(exchange, _AMBIGUOUS, "content of several types, boundaries, or an odd charset")
+        if not is_told_plainly(request):
+            refusal = self._doubt(exchange, _AMBIGUOUS, "content of several types, boundaries, or an odd charset")
+            if refusal is not None:
+                return refusal
         if not is_readable(request):
             return None
         if not can_be_decoded(request):
@@ -78,14 +80,16 @@ class WafFilter(Filter):
         return self._judge(exchange, verdict, exchange.local(self)["score"])
 
     def _undecodable(self, exchange: Exchange) -> Reject | None:
-        return (
-            self._refuse(exchange, _UNREADABLE, "content in a coding that rules can't read") if self._blocks else None
-        )
+        return self._doubt(exchange, _UNREADABLE, "content in a coding that rules can't read")
 
-    def _refuse(self, exchange: Exchange, reject: Reject, why: str) -> Reject:
+    def _doubt(self, exchange: Exchange, reject: Reject, why: str) -> Reject | None:
+        """Refuse content that may hold anything; where nothing is blocked, tell that it would be."""
         if exchange.trace is not None:
-            exchange.trace.add("waf", "refused", "", why)
-        return reject
+            exchange.trace.add("waf", "refused" if self._blocks else "let in", "", why)
+        if self._blocks:
+            return reject
+        self._notify(exchange, self._inspector.threshold, [(reject.rule.removeprefix("waf."), why, "content", "")])
+        return None
 
     def _judge(self, exchange: Exchange, verdict: Verdict, before: int = 0) -> Reject | None:
         """Tell what was found, and refuse if it is enough. `before` is the score of what was found earlier."""
@@ -96,6 +100,15 @@ class WafFilter(Filter):
             for rule, where, _ in verdict.findings:
                 exchange.trace.add("waf", "found", rule.id, f"{rule.name} in {where}")
             exchange.trace.add("waf", "refused" if blocks else "let in", "", f"score {score}")
+        findings = [(rule.id, rule.name, where, matched) for rule, where, matched in verdict.findings]
+        self._notify(exchange, score, findings, blocked=blocks)
+        if not blocks:
+            return None
+        return Reject(403, "This request was refused.", rule=f"waf.{verdict.findings[0].rule.id}")
+
+    def _notify(
+        self, exchange: Exchange, score: int, findings: list[tuple[str, str, str, str]], *, blocked: bool = False
+    ) -> None:
         exchange.notify(
             "attacks",
             lambda wall: AttackFound(
@@ -104,13 +117,10 @@ class WafFilter(Filter):
                 route=exchange.route.name,
                 request_id=exchange.request_id,
                 score=score,
-                blocked=blocks,
-                findings=[(rule.id, rule.name, where, matched) for rule, where, matched in verdict.findings],
+                blocked=blocked,
+                findings=findings,
             ),
         )
-        if not blocks:
-            return None
-        return Reject(403, "This request was refused.", rule=f"waf.{verdict.findings[0].rule.id}")
 
     def _count(self, verdict: Verdict, blocks: bool) -> None:
         """Each rule once, in however many values it found something."""

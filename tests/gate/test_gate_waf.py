@@ -355,7 +355,30 @@ def test_content_in_a_coding_that_rules_cannot_read_is_refused(coding: str) -> N
     fields = {"Content-Type": "application/json", "Content-Encoding": coding}
     refused = Proxy(configuration(mode="block")).post("http://a/", headers=fields, body=b"{}")
     refused.is_refused(415, rule="waf.coding").gets(accept_encoding="gzip, deflate")
-    Proxy(configuration(mode="detect")).post("http://a/", headers=fields, body=b"{}").goes_to("api")
+    noted = Proxy(configuration(mode="detect")).post("http://a/", headers=fields, body=b"{}").goes_to("api")
+    assert [(step.verdict, step.reason) for step in noted.trace.of("waf")] == [
+        ("let in", "content in a coding that rules can't read")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "rule"),
+    [
+        ({"Content-Type": "application/json", "Content-Encoding": "br"}, "coding"),
+        ({"Content-Type": "multipart/form-data"}, "content_type"),
+    ],
+)
+def test_detect_tells_of_content_that_cannot_be_read(
+    fields: dict[str, str], rule: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy = Proxy(configuration(mode="detect"))
+    told: list[object] = []
+    proxy.core.watch(["attacks"])
+    monkeypatch.setattr(proxy, "_notice", told.extend)
+    proxy.post("http://a/", headers=fields, body=b"{}").goes_to("api")
+    (attack,) = told
+    assert isinstance(attack, AttackFound)
+    assert (attack.blocked, attack.findings[0][0]) == (False, rule)
 
 
 def test_a_files_own_content_is_not_read() -> None:
