@@ -199,10 +199,13 @@ def refused_port() -> int:
     return refused_ports(1)[0]
 
 
+_REFUSING: list[socket.socket] = []
+
+
 def refused_ports(count: int) -> list[int]:
-    """Different ports that nobody listens on."""
-    with contextlib.ExitStack() as bound:
-        sockets = [bound.enter_context(socket.socket()) for _ in range(count)]
-        for sock in sockets:
-            sock.bind(("127.0.0.1", 0))
-        return [sock.getsockname()[1] for sock in sockets]
+    """Different ports that nobody listens on while these tests run: they stay bound, so that no server gets one."""
+    sockets = [socket.socket() for _ in range(count)]
+    for sock in sockets:
+        sock.bind(("127.0.0.1", 0))
+    _REFUSING.extend(sockets)
+    return [sock.getsockname()[1] for sock in sockets]

@@ -17,6 +17,7 @@ those of real origins. A page can't break what is outside of its own folder.
 from __future__ import annotations
 
 import doctest
+import random
 import re
 import shlex
 import shutil
@@ -25,7 +26,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, chdir
+from contextlib import ExitStack, chdir, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -149,8 +150,7 @@ class Reader:
     def port(self, shown: int) -> int:
         """The port to use for one that the page shows."""
         if shown not in self._ports:
-            with socket.create_server(("127.0.0.1", 0)) as free:
-                self._ports[shown] = free.getsockname()[1]
+            self._ports[shown] = free_port()
         return self._ports[shown]
 
     # ---- programs
@@ -267,3 +267,11 @@ def real_ports(started: Started) -> dict[int, int]:
     """The ports of the origins, by those that the pages show."""
     ports = [int(started.url(name).rpartition(":")[2]) for name in ("red", "green", "blue")]
     return dict(zip(ORIGIN_PORTS, ports * 2, strict=True))
+
+
+def free_port() -> int:
+    """A free port below those that the system hands out, so that no other test is given it before it is used."""
+    for port in random.sample(range(10_000, 32_000), 100):
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise AssertionError("a hundred ports of 127.0.0.1 are in use")
