@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from proxycore.policies.statistics import Statistics
-from proxycore.program.admin.reports import Board, report
+from proxycore.program.admin.reports import NOTHING_ENDED, Board, left_behind, report
 from proxycore.testing import Proxy
 from proxycore.words.notices import ServerChanged
 
@@ -76,3 +76,58 @@ def test_limits_rules_and_turns_of_all_workers_are_added_up() -> None:
     board.take(reports, 2.0)
     (second,) = board.seconds()
     assert (second["requests"], second["connections"], second["exchanges"]) == (0.0, status["connections"], 0)
+
+
+SAME_NAME = """
+[[listeners]]
+bind = "127.0.0.1:8080"
+[rate_limits.few]
+key = "client_ip"
+rate = "1/h"
+capacity = 16
+[concurrency_limits.few]
+key = "client_ip"
+max_exchanges = 1
+[[routes]]
+rate_limits = "few"
+concurrency_limits = "few"
+respond = {}
+"""
+
+
+def test_limits_of_two_kinds_may_have_one_name() -> None:
+    proxies = [Proxy.from_toml(SAME_NAME) for _ in range(2)]
+    for proxy in proxies:
+        for _ in range(3):
+            proxy.get("http://a/")
+    board = Board(version="1", binding="asyncio", started=0.0)
+    board.take([report(proxy.core, Statistics(), {"began": 0.0}) for proxy in proxies], 1.0)
+    limits = {limit["kind"]: limit for limit in board.status()["limits"]}
+    assert (limits["rate"]["refused"], limits["rate"]["keys"], limits["rate"]["capacity"]) == (4, 2, 32)
+    assert (limits["concurrency"]["refused"], limits["concurrency"]["capacity"]) == (0, None)
+
+
+def test_what_a_process_counted_stays_when_it_ends_and_what_it_held_goes() -> None:
+    """Prometheus takes a counter that falls for one that began again at zero, and counts all of it once more."""
+    reports = []
+    for toml in (GUARDED, CACHED, GUARDED, CACHED):
+        proxy = Proxy.from_toml(toml)
+        for _ in range(2):
+            proxy.get("http://a/few")
+            journey = proxy.get("http://a/?q=<script>alert(1)</script>")
+            if journey.outbound is not None:
+                journey.returns(200, {"Cache-Control": "max-age=60"}, b"one")
+        reports.append(report(proxy.core, Statistics(), {"began": 0.0}))
+    guarded, cached, *running = reports
+    board = Board(version="1", binding="asyncio", started=0.0)
+    board.take(reports, 1.0)
+    before = board.status()
+    board.take(running, 2.0, left_behind(left_behind(NOTHING_ENDED, guarded), cached))
+    status = board.status()
+    assert status["rules"] == before["rules"]
+    (limit,), (cache,) = status["limits"], status["caches"]
+    assert (limit["refused"], limit["keys"]) == (2, 1)
+    assert (cache["stored"], cache["objects"], cache["size"]) == (2, 1, 1 << 20)
+    # A limit that a reload took out isn't shown any more.
+    board.take([running[1]], 3.0, left_behind(NOTHING_ENDED, guarded))
+    assert board.status()["limits"] == []

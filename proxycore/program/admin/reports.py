@@ -7,7 +7,7 @@ those of all processes once a second and tells what the API and the dashboard sh
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -33,8 +33,30 @@ from proxycore.words.commands import command_as_dict
 SHARES = (0.5, 0.95, 0.99)
 """The percentiles that are shown."""
 
-CACHE_FIGURES = tuple(field.name for field in fields(CacheView) if field.name != "name")
-"""What the caches of all workers have together: each worker has its own."""
+
+class Part(NamedTuple):
+    """A part of the overview of which each process has its own: entries of one `key` are one, and added up.
+
+    `counts` only grow, also when a process ends; what it `holds` goes with it. `is_shown_alone`: also where no process
+    that runs has such an entry.
+    """
+
+    key: tuple[str, ...]
+    counts: tuple[str, ...]
+    holds: tuple[str, ...] = ()
+    is_shown_alone: bool = False
+
+
+_HELD_BY_CACHES = ("size", "used", "objects")
+PARTS: Mapping[str, Part] = {
+    "limits": Part(("kind", "name"), ("refused", "delayed", "pushed_out"), ("keys", "capacity")),
+    "rules": Part(("id",), ("found", "blocked"), is_shown_alone=True),
+    "caches": Part(
+        ("name",),
+        tuple(field.name for field in fields(CacheView) if field.name not in ("name", *_HELD_BY_CACHES)),
+        _HELD_BY_CACHES,
+    ),
+}
 
 MINUTES = 5
 """What a percentile of a route or a server goes back to."""
@@ -148,9 +170,7 @@ class Board:
                 for route in views[0]["routes"]
             ],
             "upstreams": [self._upstream(copies) for copies in _alike([view["upstreams"] for view in views])],
-            "limits": _added([view["limits"] for view in views], "refused", "delayed", "keys", "pushed_out"),
-            "rules": _added([view["rules"] for view in views], "found", "blocked", key="id"),
-            "caches": _added([view["caches"] for view in views], *CACHE_FIGURES),
+            **{name: self._part(name) for name in PARTS},
             "causes": self._causes(),
             "failures": self._latest("failures", FAILURES_SHOWN),
             "changes": self._latest("changes", CHANGES_SHOWN),
@@ -177,6 +197,15 @@ class Board:
                 for server in servers
             ],
         }
+
+    def _part(self, name: str) -> list[dict[str, Any]]:
+        """One of `PARTS`, of the processes that run and those that ended."""
+        part = PARTS[name]
+        added = _summed_part([report["overview"][name] for report in self._counted], part)
+        if part.is_shown_alone:
+            return added
+        there = {_key(entry, part.key) for report in self._reports for entry in report["overview"][name]}
+        return [entry for entry in added if _key(entry, part.key) in there]
 
     def _turns(self, upstream: str, server: str) -> dict[str, int]:
         """How often a server became what."""
@@ -235,23 +264,81 @@ def _percentiles(counts: Sequence[int]) -> list[float | None]:
     return [percentile(counts, share) for share in SHARES]
 
 
-def _alike(lists: Sequence[Sequence[Mapping[str, Any]]], key: str = "name") -> list[list[Mapping[str, Any]]]:
+Entries = Sequence[Mapping[str, Any]]
+
+
+def _key(entry: Mapping[str, Any], key: Sequence[str]) -> tuple[Any, ...]:
+    return tuple(entry[word] for word in key)
+
+
+def _alike(lists: Sequence[Entries], key: Sequence[str] = ("name",)) -> list[list[Mapping[str, Any]]]:
     """The entries of several lists that have the same `key`, in the order of the first list."""
-    alike: dict[str, list[Mapping[str, Any]]] = {}
+    alike: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for one in lists:
         for entry in one:
-            alike.setdefault(entry[key], []).append(entry)
+            alike.setdefault(_key(entry, key), []).append(entry)
     return list(alike.values())
 
 
-def _added(lists: Sequence[Sequence[Mapping[str, Any]]], *figures: str, key: str = "name") -> list[dict[str, Any]]:
+def _added(lists: Sequence[Entries], *figures: str, key: Sequence[str] = ("name",)) -> list[dict[str, Any]]:
     """Entries of the same `key` as one: the figures are added, all else is that of one of them."""
     return [
-        {**_telling(alike), **{figure: sum(entry[figure] for entry in alike) for figure in figures}}
+        {**_telling(alike), **{figure: _sum(entry[figure] for entry in alike) for figure in figures}}
         for alike in _alike(lists, key)
     ]
+
+
+def _summed_part(lists: Sequence[Entries], part: Part) -> list[dict[str, Any]]:
+    return _added(lists, *part.counts, *part.holds, key=part.key)
+
+
+def _sum(figures: Iterable[int | None]) -> int | None:
+    """Their sum; without end (None) if one of them is."""
+    known = list(figures)
+    return None if None in known else sum(figure or 0 for figure in known)
 
 
 def _telling(alike: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     """The first, or the first that tells of a server that isn't up: one process that can't use it is enough."""
     return next((entry for entry in alike if entry.get("state", "up") != "up"), alike[0])
+
+
+# ---- what processes leave that end
+
+NOTHING_ENDED: Report = {
+    "tallies": [],
+    "failures": [],
+    "changes": [],
+    "turns": [],
+    "overview": {name: [] for name in PARTS},
+    "dropped": 0,
+}
+
+
+def left_behind(before: Report, last: Report) -> Report:
+    """What all those had counted that ended: `before` of them, and one more whose `last` report this is."""
+    return {
+        "tallies": dumped(merged([loaded(before["tallies"]), loaded(last["tallies"])])),
+        "failures": _latest(before["failures"], last["failures"], FAILURES_SHOWN),
+        "changes": _latest(before["changes"], last["changes"], CHANGES_SHOWN),
+        "turns": _counted(before["turns"], last["turns"]),
+        "overview": {
+            name: [
+                {**entry, **dict.fromkeys(part.holds, 0)}
+                for entry in _summed_part([before["overview"][name], last["overview"][name]], part)
+            ]
+            for name, part in PARTS.items()
+        },
+        "dropped": before["dropped"] + last["dropped"],
+    }
+
+
+def _counted(first: Sequence[Any], second: Sequence[Any]) -> list[Any]:
+    counts: Counter[tuple[Any, ...]] = Counter()
+    for *turn, count in (*first, *second):
+        counts[tuple(turn)] += count
+    return [[*turn, count] for turn, count in counts.items()]
+
+
+def _latest(first: Sequence[Any], second: Sequence[Any], most: int) -> list[Any]:
+    return sorted((*first, *second), key=lambda entry: float(entry["wall"]))[-most:]

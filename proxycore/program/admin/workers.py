@@ -5,8 +5,8 @@ Theory of operation
 Each worker serves the pages of `[admin]` too, on a Unix socket that only we can reach. A thread asks every one for
 its report once a second; the runtime's own turn takes what came (`look`), adds it up and tells who looks on.
 
-What a worker had counted when it died stays: its last report goes to `_Ended`, and only what it counted after that is
-missing. So counters go on growing while workers come and go.
+What a worker had counted when it died stays: its last report is among what they `left_behind`, and only what it
+counted after that is missing. So counters go on growing while workers come and go.
 
 An order goes to every worker that lives. One that starts later is given what stands by the supervisor, who is told of
 every change; and one that missed an order all the same, since it was starting at that moment, is given it by the
@@ -21,17 +21,15 @@ import logging
 import socket
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote
 
 from proxycore import __version__
-from proxycore.policies.statistics import dumped, loaded, merged
 from proxycore.program.admin.api import ACTION_HEADER, MODES, Asked
 from proxycore.program.admin.events import Events
 from proxycore.program.admin.operations import Problem
-from proxycore.program.admin.reports import CHANGES_SHOWN, FAILURES_SHOWN, Board, Report
+from proxycore.program.admin.reports import NOTHING_ENDED, Board, Report, left_behind
 from proxycore.program.files import Loaded
 from proxycore.words.commands import (
     AddServer,
@@ -84,7 +82,7 @@ class Workers:
         self._supervise = supervise
         self._lock = threading.Lock()
         self._reports: dict[str, Report] = {}
-        self._ended = _Ended()
+        self._ended = NOTHING_ENDED
         self._orders: Orders = []
         self._news = False
 
@@ -99,13 +97,13 @@ class Workers:
         """In the runtime's own turn: show what came since the last time."""
         if self._news:
             self._news = False
-            self.board.take(self.reports(), time.time(), self._ended.report)
+            self.board.take(self.reports(), time.time(), self._ended)
             if self.board.has_reports:
                 self.events.tell()
 
     def renew(self) -> None:
         if self._reports:  # else no worker runs any more, and the board goes on showing the last ones
-            self.board.renew(self.reports(), self._ended.report)
+            self.board.renew(self.reports(), self._ended)
 
     def _follow(self) -> None:
         while True:
@@ -130,7 +128,7 @@ class Workers:
                 except (Gone, Refused):
                     now = None
                 if before is not None and (now is None or now["process"] != before["process"]):
-                    self._ended.add(before)
+                    self._ended = left_behind(self._ended, before)
                 if now is None:
                     reports.pop(name, None)
                 else:
@@ -241,34 +239,6 @@ class Workers:
                 raise Problem(refusal.status, refusal.detail) from None
             return explanation
         raise Problem(503, "no worker runs at this moment; ask again")
-
-
-class _Ended:
-    """What workers had counted that run no more, as one report without an overview."""
-
-    def __init__(self) -> None:
-        self.report: Report = {"tallies": [], "failures": [], "changes": [], "turns": [], "dropped": 0}
-
-    def add(self, last: Report) -> None:
-        before = self.report
-        self.report = {
-            "tallies": dumped(merged([loaded(before["tallies"]), loaded(last["tallies"])])),
-            "failures": _latest(before["failures"], last["failures"], FAILURES_SHOWN),
-            "changes": _latest(before["changes"], last["changes"], CHANGES_SHOWN),
-            "turns": _added(before["turns"], last["turns"]),
-            "dropped": before["dropped"] + last["dropped"],
-        }
-
-
-def _added(first: Sequence[Any], second: Sequence[Any]) -> list[Any]:
-    counts: Counter[tuple[Any, ...]] = Counter()
-    for *turn, count in (*first, *second):
-        counts[tuple(turn)] += count
-    return [[*turn, count] for turn, count in counts.items()]
-
-
-def _latest(first: Sequence[Any], second: Sequence[Any], most: int) -> list[Any]:
-    return sorted((*first, *second), key=lambda entry: float(entry["wall"]))[-most:]
 
 
 # ---- speaking with a worker

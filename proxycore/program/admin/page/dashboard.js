@@ -455,7 +455,7 @@ function draw(status) {
   fillTable(byId('listeners'), LISTENER_COLUMNS, status.listeners, (row) => row.name, 'No listeners.');
   byId('purge').hidden = status.caches.length === 0;
   fillTable(byId('caches'), CACHE_COLUMNS, status.caches, (row) => row.name, 'No caches are configured.');
-  fillTable(byId('limits'), LIMIT_COLUMNS, status.limits, (row) => row.name, 'No route has a limit.');
+  fillTable(byId('limits'), LIMIT_COLUMNS, status.limits, (row) => `${row.kind} ${row.name}`, 'No route has a limit.');
   fillTable(byId('rules'), RULE_COLUMNS, status.rules, (row) => row.id, 'No rule has found anything.');
   fillTable(byId('causes'), CAUSE_COLUMNS, status.causes, (row) => `${row.cause} ${row.detail}`, 'Every exchange was completed.');
 }
