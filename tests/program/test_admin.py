@@ -215,6 +215,29 @@ def test_what_is_refused(
         assert detail in problem["detail"]
 
 
+def test_the_log_says_in_one_line_who_did_what(origins: list[Origin], caplog: pytest.LogCaptureFixture) -> None:
+    orders: list[tuple[str, str, Any]] = [
+        ("PATCH", "/api/v1/upstreams/api/servers/s0", {"weight": 7}),
+        ("DELETE", "/api/v1/upstreams/api/servers/s0", None),
+        ("POST", "/api/v1/purge", {"kind": "tag", "what": "news\n2026"}),
+        ("POST", "/api/v1/purge", {"kind": "url", "what": "news\n2026"}),
+        ("PUT", "/api/v1/configuration", {"toml": "much"}),
+        ("POST", "/api/v1/explain", {"request": "http://a/", "headers": {"Authorization": "secret"}}),
+    ]
+    with caplog.at_level("INFO", "proxycore.admin"), serving("asyncio", config_for(origins)) as served:
+        for order in orders:
+            clients(served)[1].ask(*order, **ACTION)
+    assert [record.getMessage() for record in caplog.records if record.name == "proxycore.admin"] == [
+        '127.0.0.1: PATCH /api/v1/upstreams/api/servers/s0 {"weight": 7}: done',
+        "127.0.0.1: DELETE /api/v1/upstreams/api/servers/s0: done",
+        '127.0.0.1: POST /api/v1/purge {"kind": "tag", "what": "news\\n2026"}: done',
+        '127.0.0.1: POST /api/v1/purge {"kind": "url", "what": "news\\n2026"}: "news; 2026" is no whole URL, such as '
+        "https://example.com/path",
+        "127.0.0.1: PUT /api/v1/configuration: what is served was not read from a file",
+        "127.0.0.1: POST /api/v1/explain: done",
+    ]
+
+
 def test_other_hosts_are_refused(origins: list[Origin]) -> None:
     with serving("asyncio", config_for(origins)) as served:
         admin = clients(served)[1]

@@ -195,7 +195,14 @@ def operations(source: Source, openapi: Callable[[], Any]) -> Operations:
             Operation(
                 "POST", "/api/v1/configuration/check", "Check a configuration.", api.check, _CONFIGURATION, _PROBLEMS
             ),
-            Operation("PUT", "/api/v1/configuration", "Serve another configuration.", api.configure, _REPLACEMENT),
+            Operation(
+                "PUT",
+                "/api/v1/configuration",
+                "Serve another configuration.",
+                api.configure,
+                _REPLACEMENT,
+                untold=("toml",),
+            ),
             Operation("POST", "/api/v1/purge", "Remove stored responses from all caches.", api.purge, _PURGE),
             Operation(
                 "PUT",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -44,6 +45,8 @@ class Operation:
     media_type: str = "application/json"
     asks_workers: bool = False
     """What can't be answered from reports; actions can't either."""
+    untold: Collection[str] = ()
+    """Keys of the content that the log leaves out."""
 
     @property
     def changes(self) -> bool:
@@ -53,6 +56,11 @@ class Operation:
     @property
     def is_action(self) -> bool:
         return self.method != "GET"
+
+    def told_of(self, call: Call) -> str:
+        """What was ordered, for the log. What changes nothing may hold a person's request, and is nobody's business."""
+        told = {key: value for key, value in (call.content or {}).items() if key not in self.untold}
+        return json.dumps(told) if told and self.changes else ""
 
 
 class Operations:

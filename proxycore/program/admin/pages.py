@@ -148,26 +148,27 @@ class Pages(Filter):
     def _done(self, exchange: Exchange, operation: Operation, call: Call) -> Verdict:
         if self._wait_in_threads and (operation.is_action or operation.asks_workers):
             arguments = {"operation": operation, "call": call}
-            return Ask(PERFORM, arguments, lambda exchange, result: self._answer(exchange, operation, result))
-        return self._answer(exchange, operation, perform(operation, call))
+            return Ask(PERFORM, arguments, lambda exchange, result: self._answer(exchange, operation, call, result))
+        return self._answer(exchange, operation, call, perform(operation, call))
 
-    def _answer(self, exchange: Exchange, operation: Operation, result: Any) -> Verdict:
+    def _answer(self, exchange: Exchange, operation: Operation, call: Call, result: Any) -> Verdict:
         if isinstance(result, Problem):
-            self._tell(exchange, operation, result.detail)
+            self._tell(exchange, operation, call, result.detail)
             return _refusal(result)
-        self._tell(exchange, operation, "done")
+        self._tell(exchange, operation, call, "done")
         if operation.changes:
             self._source.renew()
         if not operation.gives:
             return _response(204, b"", b"")
         return _response(200, operation.media_type.encode(), json.dumps(result).encode())
 
-    def _tell(self, exchange: Exchange, operation: Operation, end: str) -> None:
-        """Actions are logged, with who did them."""
+    def _tell(self, exchange: Exchange, operation: Operation, call: Call, end: str) -> None:
+        """Actions are logged, with who did what, in one line each."""
         if operation.is_action:
             who = exchange.user or exchange.client.ip
             target = exchange.request.target.decode("latin-1")
-            _log.info("%s: %s %s: %s", who, operation.method, target, end)
+            what = " ".join(filter(None, (operation.method, target, operation.told_of(call))))
+            _log.info("%s: %s: %s", who, what, "; ".join(end.splitlines()))
 
 
 def perform(operation: Operation, call: Call) -> Any:
