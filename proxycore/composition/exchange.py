@@ -36,7 +36,7 @@ from proxycore.composition.records import record_of
 from proxycore.composition.streaming import Streaming
 from proxycore.composition.tables import EXCHANGE
 from proxycore.composition.tunnel import Tunnel
-from proxycore.composition.websocket import WebSocket, open_websocket
+from proxycore.composition.websocket import WebSocket, open_websocket, refusal
 from proxycore.mechanisms.timers import Timer
 from proxycore.policies.forwarding import Client, chosen_host, outbound, take_hop, told_request_id
 from proxycore.policies.paths import NormalPath, normalise
@@ -303,9 +303,10 @@ class Exchange:
     def _first_attempt(self, name: str) -> Attempts | None:
         """Enter the upstream's books. None: the request was refused."""
         if self.request.upgrade is not None:
-            wrong = open_websocket(self)
-            if wrong is not None:
-                self._answer(wrong, Outcome("refused", "websocket"))
+            try:
+                open_websocket(self)
+            except Refused as refused:
+                self._answer(refusal(self, refused), Outcome("refused", "websocket", reason=refused.reason))
                 return None
         if self.route.rewrite is not None and not self._rewrite(self.route.rewrite):
             return None

@@ -69,20 +69,16 @@ class WebSocket:
         return tunnel
 
 
-def open_websocket(exchange: Exchange) -> Respond | None:
+def open_websocket(exchange: Exchange) -> None:
     """Look at what a request that changes the protocol asks for, before any server is asked.
 
-    One for a WebSocket gets its `websocket`; one that opens it wrongly, the answer that is returned.
+    One for a WebSocket gets its `websocket`. Raises Refused for one that opens it wrongly: answer with `refusal`.
     """
     if exchange.request.upgrade == PROTOCOL:
-        try:
-            exchange.websocket = exchange.route.open_websocket(exchange.request)
-        except Refused as refused:
-            return _refusal(exchange, refused)
-    return None
+        exchange.websocket = exchange.route.open_websocket(exchange.request)
 
 
-def _refusal(exchange: Exchange, refused: Refused) -> Respond:
+def refusal(exchange: Exchange, refused: Refused) -> Respond:
     """The answer to one that opens wrongly. Another version is told ours (section 4.4, RFC 9110 section 15.5.22)."""
     answer = rejection(exchange, Reject(refused.status, refused.reason))
     if refused.status == 426:

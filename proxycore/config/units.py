@@ -61,6 +61,11 @@ def format_duration(seconds: float) -> str:
     return f"{exact:f}s"
 
 
+def format_roughly(seconds: float) -> str:
+    """The text of a duration that was measured, for a person: three digits, or whole seconds of long ones."""
+    return f"{Decimal(f'{seconds:.3g}'):f}s" if seconds < 100 else format_duration(round(seconds))
+
+
 def parse_size(text: str) -> int:
     """Bytes of "512B", "64KiB", "1.5MiB", "2GiB"."""
     match = _QUANTITY.fullmatch(text)

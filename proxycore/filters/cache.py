@@ -23,6 +23,7 @@ from proxycore.composition.exchange import Exchange
 from proxycore.composition.filters import Filter, Reject, Respond, Verdict, Wait
 from proxycore.composition.own_requests import OwnRequest
 from proxycore.config import RouteCache
+from proxycore.config.units import format_roughly
 from proxycore.filters.filling import Fill, FillReader, Flight, Result, SharedCache, response_of
 from proxycore.policies.caching.cache_status import Forwarded, collapsed_status, forwarded_status, hit_status
 from proxycore.policies.caching.directives import NO_DIRECTIVES, Directives, request_directives, response_directives
@@ -190,7 +191,8 @@ class CacheFilter(Filter):
             return
         if stored is not None:
             age, lifetime = stored.age(exchange.now), stored.freshness.lifetime
-            why = f"stored with a lifetime of {lifetime:.3g}s, {age:.3g}s old, status {stored.head.status}"
+            status = stored.head.status
+            why = f"stored with a lifetime of {format_roughly(lifetime)}, {format_roughly(age)} old, status {status}"
         exchange.trace.add("cache", verdict, "" if key is None else f"key {shown_key(key)}", why)
 
     def _lead_or_wait(self, exchange: Exchange, lookup: Lookup) -> Verdict | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from proxycore.composition.filters import Filter, Reject, Signal, Verdict, Wait
 from proxycore.config import ConcurrencyLimit, RateLimit
+from proxycore.config.units import format_roughly
 from proxycore.policies.limits import (
     ConcurrencyTable,
     LimitCounts,
@@ -42,9 +43,9 @@ class _Limit:
         """How much is left to `key`, which met this debt."""
         policy = self.policy
         if policy.is_exceeded(debt):
-            verdict, state = "refused", f"none left for {policy.seconds_until(debt):.3g}s"
+            verdict, state = "refused", f"none left for {format_roughly(policy.seconds_until(debt))}"
         elif debt > 0 and self.delays:
-            verdict, state = "delayed", f"by {debt / 1e9:.3g}s, {policy.left(debt)} left"
+            verdict, state = "delayed", f"by {format_roughly(debt / 1e9)}, {policy.left(debt)} left"
         else:
             verdict, state = "let in", f"{policy.left(max(debt, 0))} left"
         trace.add("rate_limits", verdict, self.name, f"{policy}; {state} to {_shown(key)}")

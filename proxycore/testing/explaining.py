@@ -66,7 +66,7 @@ class Explanation:
         if journey.status:
             found["answer"] = {"status": journey.status, "headers": journey.headers}
             if journey.outcome is not None:
-                found["outcome"] = {"cause": journey.outcome.cause, "detail": journey.outcome.detail}
+                found["outcome"] = {key: getattr(journey.outcome, key) for key in ("cause", "detail", "reason")}
         elif journey.outbound is not None:
             outbound = journey.outbound
             found["upstream"] = {

@@ -468,16 +468,19 @@ class Journey:
         """What became of it, in a line."""
         if self.status:
             location = "".join(f" to {value}" for value in self._values("location"))
-            reason = (
-                f" ({self.outcome.cause}{f': {self.outcome.detail}' if self.outcome.detail else ''})"
-                if (self.outcome is not None)
-                else ""
-            )
-            return f"was answered {self.status}{location}{reason}"
+            return f"was answered {self.status}{location}{self._why}"
         if self.outbound is not None:
             target = self.outbound.target.decode("latin-1")
             return f"went to {self.upstream}, server {self.server}, for {target}"
         return "waits"
+
+    @property
+    def _why(self) -> str:
+        if self.outcome is None:
+            return ""
+        outcome = self.outcome
+        how = f" ({': '.join(filter(None, (outcome.cause, outcome.detail)))})"
+        return f"{how}: {outcome.reason}" if outcome.reason else how
 
     def _fail(self, expected: str) -> None:
         raise AssertionError(f"{self.name}: expected {expected}; it {self.result}\n\n{self.trace.render()}")

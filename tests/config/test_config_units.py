@@ -18,6 +18,7 @@ from proxycore.config.units import (
     StatusRange,
     format_duration,
     format_rate,
+    format_roughly,
     format_size,
     format_statuses,
     parse_duration,
@@ -86,6 +87,14 @@ def test_a_written_duration_keeps_its_value_in_its_shortest_text(number: int, un
 )
 def test_the_text_of_a_duration(seconds: float, text: str) -> None:
     assert format_duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.0, "0s"), (1.2345e-5, "0.0000123s"), (6.7512, "6.75s"), (60.0, "60s"), (3_599.6, "1h"), (3_599.4, "3599s")],
+)
+def test_the_text_of_a_duration_that_was_measured(seconds: float, text: str) -> None:
+    assert format_roughly(seconds) == text
 
 
 def test_a_duration_that_is_off() -> None:

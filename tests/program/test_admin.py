@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import socket
 from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import replace
@@ -182,7 +183,7 @@ def test_the_program_serves_it_and_changes_its_configuration(origins: list[Origi
         bad = {"request": "http://x/", "headers": {"a": 1}}
         assert admin.ask("POST", "/api/v1/explain", bad, **ACTION)[1]["detail"] == "a is no text and a is no list"
         assert admin.ask("PUT", "/api/v1/log-level", {"level": "warning"}, **ACTION)[0] == 204
-        program.wait_for("PUT /api/v1/configuration: done")
+        program.wait_for('PUT /api/v1/configuration {"persist": true}: done')
 
 
 @pytest.mark.parametrize(
@@ -259,6 +260,26 @@ def test_hosts_may_be_patterns(origins: list[Origin]) -> None:
         assert admin.ask("GET", "/", Host="a.example.test", Origin="https://example.test")[0] == 403
 
 
+def test_failures_that_can_not_be_asked_again_are_explained_as_far_as_they_are_known(origins: list[Origin]) -> None:
+    heads = [
+        b"GET /bad HTTP/1.0\r\n\r\n",
+        b"OPTIONS * HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n",
+    ]
+    with serving("asyncio", config_for(origins)) as served:
+        traffic, admin = clients(served)
+        for head in heads:
+            with socket.create_connection((traffic.host, traffic.port)) as sock, sock.makefile("rb") as answer:
+                sock.sendall(head)
+                assert answer.read().startswith(b"HTTP/1.1 5")
+        until(lambda: len(admin.status()["failures"]) == len(heads))
+        for failed in admin.status()["failures"]:
+            status, why = admin.ask("GET", f"/api/v1/failures/{failed['request_id']}/explanation")
+            assert (status, why["result"]) == (200, f"was answered {failed['status']}")
+            assert [step["verdict"] for step in why["steps"]] == ["ended", "not asked again"]
+            assert why["steps"][1]["reason"] == "its head could not be read, or names no host or path"
+
+
 def test_json_that_is_nested_too_deeply_is_refused(binding: str, origins: list[Origin]) -> None:
     with serving(binding, config_for(origins)) as served:
         admin = clients(served)[1]
@@ -291,7 +312,7 @@ def test_a_configuration_by_the_api_changes_the_logs_too(tmp_path: Any) -> None:
         assert (status, "admin: to change it takes a restart" in problem["detail"]) == (422, True)
         assert admin.ask("GET", "/api/v1/configuration")[1] == {"toml": logs}
         assert admin.ask("PUT", "/api/v1/log-level", {"level": "info"}, **ACTION)[0] == 204
-        program.wait_for("PUT /api/v1/log-level: done")
+        program.wait_for('PUT /api/v1/log-level {"level": "info"}: done')
 
 
 def test_without_admin_nothing_of_it_is_there(origins: list[Origin]) -> None:

@@ -87,7 +87,7 @@ def test_timeouts_in_force() -> None:
         ("round_robin", "weight 2 of 3, 0 in flight"),
         ("random_two", "weight 2 of 3, 0 in flight"),
         ("least_connections", "0 in flight, weight 2: 0"),
-        ("least_time", "not measured yet, 0 in flight, weight 2: 5e-05s"),
+        ("least_time", "not measured yet, 0 in flight, weight 2: 0.00005s"),
         ("uri_hash", "weight 2 of 3, 0 in flight"),
     ],
 )
@@ -143,6 +143,29 @@ class Broken(Filter):
     def on_request(self, exchange: Exchange) -> None:
         if exchange.request.target == b"/broken":
             raise KeyError("a bug")
+
+
+@pytest.mark.parametrize(
+    ("request_", "headers", "how"),
+    [
+        (
+            "GET http://x/a/../..",
+            {},
+            "400 (refused: path): The path of the request can't be trusted: it climbs above the root.",
+        ),
+        ("GET http://x/", {"a b": "c"}, "400 (refused: framing): an illegal field name"),
+        ("TRACE http://x/", {}, "405 (refused: framing): a method that isn't served here"),
+        (
+            "POST http://x/",
+            {"Connection": "upgrade", "Upgrade": "websocket"},
+            "400 (refused: websocket): A WebSocket opens with GET.",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_request(request_: str, headers: dict[str, str], how: str) -> None:
+    explanation = explain(configured(), request_, headers)
+    assert f"it was answered {how}\n" in explanation.text
+    assert how.endswith(explanation.as_dict()["outcome"]["reason"])
 
 
 def test_filters_of_the_users_own() -> None:

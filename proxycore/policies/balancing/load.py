@@ -8,6 +8,7 @@ from math import inf, log2
 from random import Random
 from typing import ClassVar
 
+from proxycore.config.units import format_roughly
 from proxycore.policies.balancing.tiers import Candidate, Tier
 
 
@@ -167,8 +168,8 @@ class LeastTime(LeastConnections):
     def score(self, server: Candidate) -> str:
         seat = self._seats[server.index]
         seconds = 2.0 ** (self._load(seat) - self._answers / self._half_life)
-        known = f"first byte after {seat.latency:.3g}s" if seat.latency else "not measured yet"
-        return f"{known}, {server.active} in flight, weight {server.weight:g}: {seconds:.3g}s"
+        known = f"first byte after {format_roughly(seat.latency)}" if seat.latency else "not measured yet"
+        return f"{known}, {server.active} in flight, weight {server.weight:g}: {format_roughly(seconds)}"
 
     def ended(self, server: Candidate, first_byte_seconds: float | None) -> None:
         if first_byte_seconds is not None:

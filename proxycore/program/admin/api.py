@@ -302,8 +302,24 @@ class _Api:
         request_id = call.names["request_id"]
         for failed in self._source.board.status()["failures"]:
             if failed["request_id"] == request_id:
-                return self._explained(_asked_again(failed), _remembered(failed))
+                return self._explained_again(failed)
         raise Problem(404, "no failed exchange of that id is remembered; GET /api/v1/failures lists those that are")
+
+    def _explained_again(self, failed: Mapping[str, Any]) -> Any:
+        """As it would end now, or only how it ended."""
+        ended = _ended(failed)
+        try:
+            return self._explained(_asked_again(failed), [ended, _ASKED_AGAIN])
+        except Problem as problem:
+            if problem.status != 422:
+                raise
+            return {
+                "request": f"{failed['method']} {failed['scheme']}://{failed['authority']}{failed['target']}",
+                "listener": failed["listener"],
+                "route": failed["route"],
+                "steps": [step._asdict() for step in (ended, Step("failure", "not asked again", "", problem.detail))],
+                "result": f"was answered {failed['status']}",
+            }
 
     def _explained(self, asked: Asked, known: Sequence[Step] = ()) -> Any:
         try:
@@ -324,7 +340,9 @@ class _Api:
 
 
 def _asked_again(failed: Mapping[str, Any]) -> Asked:
-    """What a failed exchange asked for, as far as it is remembered."""
+    """What a failed exchange asked for, as far as it is remembered. Raises Problem (422) if that is too little."""
+    if not (failed["method"] and failed["authority"] and failed["target"].startswith("/")):
+        raise Problem(422, "its head could not be read, or names no host or path")
     return Asked(
         f"{failed['method']} {failed['scheme']}://{failed['authority']}{failed['target']}",
         client_ip=failed["client"] if parse_address(failed["client"]) is not None else "127.0.0.1",
@@ -333,14 +351,16 @@ def _asked_again(failed: Mapping[str, Any]) -> Asked:
     )
 
 
-def _remembered(failed: Mapping[str, Any]) -> list[Step]:
-    """How it ended. Its headers and content may be secrets, so nobody kept them."""
+def _ended(failed: Mapping[str, Any]) -> Step:
     how = ": ".join(filter(None, (failed["cause"], failed["detail"])))
     server = f" by {failed['server']} of {failed['upstream']}" if failed["server"] else ""
-    return [
-        Step("failure", "ended", failed["request_id"], f"status {failed['status']}{server}, {how}"),
-        Step("failure", "asked again", "", "as things stand now, without its headers and content: they aren't kept"),
-    ]
+    return Step("failure", "ended", failed["request_id"], f"status {failed['status']}{server}, {how}")
+
+
+# They may be secrets.
+_ASKED_AGAIN = Step(
+    "failure", "asked again", "", "as things stand now, without its headers and content: they aren't kept"
+)
 
 
 def _named(entries: list[dict[str, Any]], name: str, noun: str) -> dict[str, Any]:

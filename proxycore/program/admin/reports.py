@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from proxycore.composition.overview import CacheView
 from proxycore.core import Core
 from proxycore.policies.statistics import (
+    Failed,
     Statistics,
     Summary,
     Tally,
@@ -76,12 +77,16 @@ def report(core: Core, statistics: Statistics, process: Mapping[str, float]) -> 
         "log_level": current_level(),
         "orders": [command_as_dict(command) for command in core.orders()],
         "tallies": dumped(statistics.tallies),
-        "failures": [{**asdict(f), **f.where._asdict(), "where": None} for f in statistics.failures],
+        "failures": [_flat(failed) for failed in statistics.failures],
         "changes": [asdict(change) for change in statistics.changes],
         "turns": [[*turn, count] for turn, count in statistics.turns.items()],
         "overview": asdict(core.overview()),
         "dropped": core.notices_dropped,
     }
+
+
+def _flat(failed: Failed) -> dict[str, Any]:
+    return {**{key: value for key, value in asdict(failed).items() if key != "where"}, **failed.where._asdict()}
 
 
 class Moment(NamedTuple):
