@@ -352,6 +352,10 @@ def test_a_password_keeps_others_out(binding: str, origins: list[Origin], tmp_pa
             headers = {} if credentials is None else {"Authorization": f"Basic {coded}"}
             for path in ("/", "/metrics", "/api/v1/status"):
                 assert admin.ask("GET", path, **headers)[0] == status
+            assert "proxycore_workers" not in str(admin.ask("GET", "/livez/../metrics", **headers)[1])
+            # An orchestrator's probes know a container's address, and no password.
+            for path in ("/livez", "/readyz", "//livez"):
+                assert admin.ask("GET", path, Host="10.1.2.3:8404", **headers)[0] == 200
 
 
 def test_it_speaks_tls(binding: str, tmp_path: Any) -> None:

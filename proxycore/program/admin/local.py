@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from proxycore import __version__
-from proxycore.config import BasicAuth, Config, ConfigError, Limits, Respond, Route
+from proxycore.config import BasicAuth, Config, ConfigError, Limits, Match, Respond, Route
 from proxycore.config.listeners import dashboard_listener
 from proxycore.config.materials import Materials
 from proxycore.config.process import Admin
@@ -17,7 +17,7 @@ from proxycore.policies.trace import Step
 from proxycore.program.admin.api import Asked
 from proxycore.program.admin.events import Events
 from proxycore.program.admin.operations import Problem
-from proxycore.program.admin.pages import CONTENT_MAX, Pages
+from proxycore.program.admin.pages import CONTENT_MAX, PROBES, Pages
 from proxycore.program.admin.reports import Board, Report, report
 from proxycore.program.files import Disk, Edited, Loaded, Source
 from proxycore.program.listening import ListenError
@@ -49,7 +49,10 @@ def admin_config(admin: Admin) -> Config:
     return Config(
         listeners=[dashboard_listener(admin)],
         basic_auth={} if password is None else {"admin": BasicAuth(file=password, realm="proxycore")},
-        routes=[Route(name="admin", respond=Respond(status=404), basic_auth=None if password is None else "admin")],
+        routes=[
+            Route(name="probes", match=Match(path=PROBES), respond=Respond(status=404)),
+            Route(name="admin", respond=Respond(status=404), basic_auth=None if password is None else "admin"),
+        ],
         limits=Limits(buffer=CONTENT_MAX, request_body=CONTENT_MAX),
     )
 

@@ -26,6 +26,11 @@ _PAGE = {
     b"/icon.svg": ("icon.svg", b"image/svg+xml"),
 }
 
+PROBES = ("/livez", "/readyz")
+"""Answered to everybody, whatever host they ask for: an orchestrator knows a container's address and no password."""
+
+_READING = (b"GET", b"HEAD")
+
 _GUARDS: list[Field] = [
     (b"content-security-policy", b"default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"),
     (b"x-content-type-options", b"nosniff"),
@@ -60,9 +65,8 @@ class Pages(Filter):
         self._page = {
             path: _response(200, media_type, (folder / name).read_bytes()) for path, (name, media_type) in _PAGE.items()
         }
+        self._probes = {b"/livez": self._live, b"/readyz": self._ready}
         self._ours: Mapping[bytes, Callable[[Exchange], Verdict]] = {
-            b"/livez": self._live,
-            b"/readyz": self._ready,
             b"/metrics": self._metrics,
             b"/api/v1/events": self._feed,
         }
@@ -70,6 +74,10 @@ class Pages(Filter):
     def on_route(self, exchange: Exchange) -> Verdict:
         """Every request ends here, once authentication has let it pass."""
         request = exchange.request
+        # By the path that chose the route: it asks for no password.
+        probe = None if exchange.path is None else self._probes.get(exchange.path.path)
+        if probe is not None:
+            return probe(exchange) if request.method in _READING else _refusal(NotAllowed(["GET"]))
         if self._is_ours is not None:
             if not self._is_ours(host_of(request.authority)):
                 return Reject(421, "This host isn't answered here; see hosts in [admin].", rule="admin.hosts")
@@ -81,7 +89,7 @@ class Pages(Filter):
         page = self._page.get(path)
         own = self._ours.get(path)
         if page is not None or own is not None:
-            if request.method not in (b"GET", b"HEAD"):
+            if request.method not in _READING:
                 return _refusal(NotAllowed(["GET"]))
             return page if page is not None else own(exchange)  # type: ignore[misc]  # one of the two is there
         if not self._source.board.has_reports:
