@@ -120,7 +120,7 @@ class Exchange:
         self.downstream = downstream
         self.request = request
         self.plan = plan
-        self.trace: Trace | None = plan.trace
+        self.trace: Trace | None = None if self.is_own else plan.trace
         self.client: Client = downstream.peer.client_of(request, self.trace)
         request.scheme = self.client.scheme
         self.route: RoutePlan = plan.unrouted

@@ -114,7 +114,6 @@ class OwnExchange(Exchange):
         super().__init__(engine, downstream, request, plan)
         engine.own_exchange_count += 1
         downstream.exchange = self
-        self.trace = None
         self.route = plan.unfiltered
 
     def ask(self, upstream: str, content: bytes, seconds: float) -> None:
@@ -161,7 +160,6 @@ class Repetition(Exchange):
         engine.own_exchange_count += 1
         downstream.exchange = self
         request.scheme = asked.scheme
-        self.trace = None
         self.client = original.client
         self.path = original.path
         self.route = original.route

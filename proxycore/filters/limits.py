@@ -18,6 +18,7 @@ from proxycore.policies.limits import (
     rate_limit_fields,
 )
 from proxycore.policies.trace import Trace
+from proxycore.policies.variables import shown_values
 from proxycore.words.errors import Outcome
 from proxycore.words.messages import Headers
 
@@ -52,7 +53,7 @@ class _Limit:
 
 
 def _shown(key: bytes) -> str:
-    return f'"{key.decode("latin-1")}"'
+    return f'"{shown_values(key)}"'
 
 
 class RateLimitFilter(Filter):

@@ -148,3 +148,17 @@ class Template:
 
     def __repr__(self) -> str:
         return f"Template({self.text!r})"
+
+
+def shown_values(key: bytes) -> str:
+    """A key for a person: the values that stand in it, each behind its length, with blanks between them."""
+    values = []
+    rest = key
+    while rest:
+        digits, _, behind = rest.partition(b":")
+        length = int(digits) if digits.isdigit() and len(digits) < 6 else len(rest)
+        if length > len(behind):
+            return key.decode("latin-1")
+        values.append(behind[:length].decode("latin-1") or '""')
+        rest = behind[length:]
+    return " ".join(values)

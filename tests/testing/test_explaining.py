@@ -145,6 +145,37 @@ class Broken(Filter):
             raise KeyError("a bug")
 
 
+KEYED = """
+[[listeners]]
+bind = "127.0.0.1:80"
+[caches.main]
+[rate_limits.few]
+key = ["method", "host", "query"]
+rate = "1/s"
+[upstreams.api]
+servers = ["http://10.0.0.1:80"]
+[[routes]]
+name = "all"
+upstream = "api"
+forward_auth = { upstream = "api", path = "/auth" }
+rate_limits = ["few"]
+cache = { store = "main", key = ["host", "path"] }
+"""
+
+
+def test_keys_of_several_values() -> None:
+    config = load_toml(KEYED.replace("forward_auth", "# "), source="test")
+    explanation = explain(config, "http://x/a")
+    assert reasons(explanation, "cache") == [("uri-miss", "key all api x /a", "")]
+    assert reasons(explanation, "rate_limits")[0][2].endswith('to "GET x """')
+
+
+def test_what_a_filter_asks_another_server_is_no_step_of_this_request() -> None:
+    explanation = explain(load_toml(KEYED, source="test"), "http://x/a")
+    assert [step[1] for step in reasons(explanation, "client")] == ["192.0.2.1"]
+    assert reasons(explanation, "filter") == [("asks", "ForwardAuthFilter", "the upstream api")]
+
+
 @pytest.mark.parametrize(
     ("request_", "headers", "how"),
     [

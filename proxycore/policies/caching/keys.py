@@ -16,7 +16,7 @@ from typing import Final
 
 from proxycore.config.variables import parse_variable
 from proxycore.policies.hosts import host_of
-from proxycore.policies.variables import Reader, Scope, reader_of
+from proxycore.policies.variables import Reader, Scope, reader_of, shown_values
 from proxycore.words.messages import Headers, RequestHead
 
 KEY_MAX: Final = 8 * 1024
@@ -120,7 +120,7 @@ class _DefaultKey:
 
 def shown_key(key: bytes) -> str:
     """A key for a person: its parts with blanks between them."""
-    return " ".join(key.decode("latin-1").split("\n"))
+    return shown_values(key).replace("\n", " ")
 
 
 Vary = tuple[tuple[bytes, bytes | None], ...]
