@@ -127,6 +127,7 @@ def _lint_routes(config: Config, place: Place) -> None:
                 break
         unsafe = {name for name in exposed if _arrives(route, name, config.routes[:index])}
         _lint_identity(route, unsafe, here)
+        _lint_match(route, config, here.at("match"))
         _lint_certificates(route, config, here)
         _lint_route_clocks(route, here)
         if route.cors is not None and "*" in route.cors.origins and route.cors.credentials:
@@ -149,9 +150,29 @@ def _lint_identity(route: Route, exposed: set[str], place: Place) -> None:
         )
 
 
+def _lint_match(route: Route, config: Config, place: Place) -> None:
+    """What no request can be."""
+    match = route.match
+    if match.not_ is not None and covers(match.not_, replace(match, not_=None)):
+        place.at("not").problem("never matches: this excludes all that the rest of the match takes; narrow it")
+    if match.scheme and not any(_may_tell(listener, match.scheme) for listener in _listeners_of(route, config)):
+        place.at("scheme").problem(
+            "never matches: no listener of this route takes it; give one tls, or the trusted_proxies that tell it"
+        )
+
+
+def _may_tell(listener: Listener, schemes: Sequence[str]) -> bool:
+    """Whether a request to it can be of one of these schemes."""
+    return bool(listener.trusted_proxies) or ("http" if listener.tls is None else "https") in schemes
+
+
+def _listeners_of(route: Route, config: Config) -> list[Listener]:
+    return [listener for listener in config.listeners if listener.name in (route.match.listener or (listener.name,))]
+
+
 def _lint_certificates(route: Route, config: Config, place: Place) -> None:
     """A subject is asked for, where nobody is asked for a certificate."""
-    chosen = [listener for listener in config.listeners if listener.name in (route.match.listener or (listener.name,))]
+    chosen = _listeners_of(route, config)
     if any(listener.tls is not None and listener.tls.client_authentication != "off" for listener in chosen):
         return
     cure = 'give [listeners.tls] client_authentication = "optional", or "required", and client_ca'

@@ -113,6 +113,16 @@ def test_a_good_configuration_has_nothing() -> None:
             "never matches",
         ),
         (
+            {"routes": [{"name": "all", "match": {"scheme": "https"}, "upstream": "api"}]},
+            "routes[0].match.scheme",
+            "never matches",
+        ),
+        (
+            {"routes": [{"match": {"path": "/a/b", "not": {"path": "/a/*"}}, "upstream": "api"}]},
+            "routes[0].match.not",
+            "never matches",
+        ),
+        (
             {"admin": {"bind": "0.0.0.0:8404", "username": "admin", "password_file": "secret"}},
             "admin.tls",
             "in clear",
@@ -124,6 +134,18 @@ def test_each_slip_is_found_alone(changes: dict[str, Any], place: str, message: 
     findings = found(**changes)
     assert list(findings) == [place]
     assert message in findings[place]
+
+
+@pytest.mark.parametrize(
+    "listener",
+    [
+        {"bind": "0.0.0.0:443", "tls": {"certificates": CERTIFICATES}},
+        {"bind": "0.0.0.0:81", "trusted_proxies": ["10.0.0.1"]},
+    ],
+)
+def test_a_scheme_is_good_where_a_listener_takes_it_or_a_proxy_may_tell_it(listener: dict[str, Any]) -> None:
+    routes = [{"match": {"scheme": "https", "not": {"path": "/a"}}, "upstream": "api"}]
+    assert found(listeners=[*GOOD["listeners"], listener], routes=routes) == {}
 
 
 def test_a_subject_is_good_where_one_listener_asks_for_it() -> None:
