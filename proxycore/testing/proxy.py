@@ -78,8 +78,9 @@ class Proxy:
         self._outbound = _Outbound()
         self._journey: Journey | None = None
         self._facts: deque[tuple[Any, ...]] = deque()
+        self._protocols = {listener.name: listener.protocols for listener in config.listeners}
         self.core = Core(
-            config,
+            _taking_http1(config),
             replace(materials or Materials(), tls_is_outside=True),
             now=self.now,
             wall=WALL if like is None else now + like.engine.wall_offset,
@@ -183,7 +184,8 @@ class Proxy:
         # The one thing that traffic never does: an exchange takes its trace from the plan that it begins under.
         self.core.engine.plan.trace = journey.trace
         self._outbound.journey = journey
-        spoken = f"{'TLS, ' if entrance.tls is not None else ''}{', '.join(entrance.protocols)}"
+        protocols = self._protocols.get(entrance.name, entrance.protocols)
+        spoken = ", ".join(protocols if entrance.tls is None else ("TLS", *protocols))
         journey.trace.add("listener", "took", entrance.name, f"{', '.join(entrance.bind)}; {spoken}")
         try:
             self._tell("accepted", conn, entrance.name, (client_ip, 50_000), ("192.0.2.10", 80))
@@ -311,6 +313,17 @@ class _Outbound(Filter):
     def on_upstream_request(self, exchange: Exchange, outbound: RequestHead) -> None:
         if self.journey is not None:
             self.journey._goes(exchange, outbound)
+
+
+def _taking_http1(config: Config) -> Config:
+    """Journeys speak HTTP/1.1, also to listeners that take HTTP/2 alone: what is decided is the same."""
+    if all("http/1.1" in listener.protocols for listener in config.listeners):
+        return config
+    listeners = [
+        listener if "http/1.1" in listener.protocols else replace(listener, protocols=(*listener.protocols, "http/1.1"))
+        for listener in config.listeners
+    ]
+    return replace(config, listeners=listeners)
 
 
 class Journey:

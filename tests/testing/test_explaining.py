@@ -145,6 +145,13 @@ class Broken(Filter):
             raise KeyError("a bug")
 
 
+def test_a_listener_that_takes_http2_alone() -> None:
+    text = TEXT.replace("BALANCE", "round_robin").replace('name = "web"', 'name = "web"\nprotocols = ["h2c"]')
+    explanation = explain(load_toml(text, source="test"), "http://x/")
+    assert reasons(explanation, "listener") == [("took", "web", "127.0.0.1:80; h2c")]
+    assert explanation.as_dict()["result"] == "went to api, server a, for /"
+
+
 KEYED = """
 [[listeners]]
 bind = "127.0.0.1:80"
