@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Iterable, Sequence
@@ -46,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = parser.parse_args(words)
     try:
         code: int = parsed.run(parsed)
+        sys.stdout.flush()  # while it can still be told that nobody reads
         return code
     except ConfigError as error:
         print_problems(error.problems, Paper(sys.stderr), "red")
@@ -54,6 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         paper = Paper(sys.stderr)
         paper.print(f"{paper.paint('proxycore:', 'red')} {error}")
         return exits.USAGE if isinstance(error, Misused) else exits.NOT_STARTED
+    except BrokenPipeError:
+        # Whoever read has seen enough, as `head` has. What is still buffered must not fail again when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return exits.INTERRUPTED + signal.SIGPIPE
     except KeyboardInterrupt:
         return exits.INTERRUPTED + signal.SIGINT
 

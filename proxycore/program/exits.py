@@ -21,6 +21,7 @@ exit codes:
   {DIFFERENT}    a replay went otherwise than its recording
   {ADVISED}    check --lint: the configuration is good and has something to mend
   {INTERRUPTED + signal.SIGINT}  cut short by a second SIGINT
+  {INTERRUPTED + signal.SIGPIPE}  whoever read its output has left, as `head` does
   {INTERRUPTED + signal.SIGTERM}  cut short by a second SIGTERM
 """
 

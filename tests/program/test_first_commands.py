@@ -8,12 +8,13 @@ import pty
 import select
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.program.programs import call
+from tests.program.programs import ENVIRONMENT, PATIENCE, call
 
 COMMANDS = ["init", "serve", "check", "explain", "cert", "replay", "hash-password", "schema", "completion"]
 
@@ -34,6 +35,26 @@ def test_init_writes_a_file_that_check_accepts(tmp_path: Path) -> None:
     commented_in = file.read_text().replace("# trusted", "trusted").replace("# balance", "balance")
     file.write_text(commented_in.replace("# [", "[").replace("# max", "max").replace("# response", "response"))
     assert call("check", str(file)).errors == ""
+
+
+def test_init_names_a_file_with_a_blank_as_a_shell_takes_it(tmp_path: Path) -> None:
+    file = tmp_path / "my proxy.toml"
+    assert f"proxycore check '{file}' && proxycore serve '{file}'" in call("init", str(file)).output
+    assert "proxycore check 'my proxy.toml' " in file.read_text()
+
+
+@pytest.mark.parametrize("command", ["schema", "completion zsh"])
+def test_a_reader_that_leaves_is_no_error(command: str) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        words = [sys.executable, "-m", "proxycore", *command.split()]
+        done = subprocess.run(
+            words, env=ENVIRONMENT, stdout=writer, stderr=subprocess.PIPE, timeout=PATIENCE, check=False
+        )
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")
 
 
 def test_init_leaves_what_is_there_alone(tmp_path: Path) -> None:
@@ -149,7 +170,7 @@ def test_every_command_tells_how_it_is_used(command: str) -> None:
     assert said.code == 0
     assert f"examples:\n  proxycore {command}".rstrip() in said.output
     if not command:
-        assert all(f"\n  {code} " in said.output for code in (0, 1, 2, 3, 4, 5, 130, 143))
+        assert all(f"\n  {code} " in said.output for code in (0, 1, 2, 3, 4, 5, 130, 141, 143))
 
 
 @pytest.mark.parametrize("shell", ["zsh", "fish"])

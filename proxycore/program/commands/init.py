@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 from typing import Any
 
 from proxycore.config import load_toml
@@ -71,17 +72,18 @@ def add_parser(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Do it, and return the exit code."""
     text = TEMPLATE.format(
-        name=os.path.basename(arguments.file),
+        name=shlex.quote(os.path.basename(arguments.file)),
         listen=json.dumps(arguments.listen or ["127.0.0.1:8080"]),
         servers=json.dumps(arguments.to or ["http://127.0.0.1:3000"]),
     )
     load_toml(text, source=arguments.file)  # what was given may be wrong: told as `check` would
     try:
-        with open(arguments.file, "x", encoding="utf-8") as file:
-            file.write(text)
+        with open(arguments.file, "x", encoding="utf-8") as new:
+            new.write(text)
     except FileExistsError:
         raise NotStarted(f"{arguments.file} is there already; give another name, or remove it") from None
     except OSError as error:
         raise NotStarted(f"{arguments.file} can't be written: {(error.strerror or str(error)).lower()}") from None
-    print(f"wrote {arguments.file}; next: proxycore check {arguments.file} && proxycore serve {arguments.file}")
+    file = shlex.quote(arguments.file)
+    print(f"wrote {arguments.file}; next: proxycore check {file} && proxycore serve {file}")
     return exits.OK
