@@ -169,6 +169,10 @@ def test_a_configuration_is_served_by_all_workers_or_by_none(origins: list[Origi
         status, problem = ask("PUT", "/api/v1/configuration", moved, **ACTION)
         assert (status, "admin: to change it takes a restart" in problem["detail"]) == (422, True)
 
+        half = {"toml": text + "# \ud800"}
+        assert ask("POST", "/api/v1/configuration/check", half, **ACTION)[0] == 422
+        assert ask("PUT", "/api/v1/configuration", half, **ACTION)[0] == 422
+
         # It is good, but no worker can open that file.
         unfit = {"toml": text + '[logging]\naccess_file = "none/access.log"\n'}
         status, problem = ask("PUT", "/api/v1/configuration", unfit, **ACTION)

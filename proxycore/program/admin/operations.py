@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
 Schema = Mapping[str, Any]
+
+_HALF_OF_A_CHARACTER = re.compile("[\ud800-\udfff]")
+"""A lone surrogate: JSON can escape one, and no UTF-8 holds it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +128,7 @@ def checked(value: Any, schema: Schema, place: str = "the content") -> Any:
         if not schema.get("minimum", value) <= value <= schema.get("maximum", value):
             raise Problem(422, f"{place} is not from {schema.get('minimum')} to {schema.get('maximum')}")
     elif kind == "string":
-        if not isinstance(value, str) or len(value) < schema.get("minLength", 0):
-            raise Problem(422, f"{place} is no text")
+        _check_text(value, schema, place)
     elif kind == "array":
         if not isinstance(value, list):
             raise Problem(422, f"{place} is no list")
@@ -136,6 +139,13 @@ def checked(value: Any, schema: Schema, place: str = "the content") -> Any:
     elif kind == "boolean" and not isinstance(value, bool):
         raise Problem(422, f"{place} is neither true nor false")
     return value
+
+
+def _check_text(value: Any, schema: Schema, place: str) -> None:
+    if not isinstance(value, str) or len(value) < schema.get("minLength", 0):
+        raise Problem(422, f"{place} is no text")
+    if _HALF_OF_A_CHARACTER.search(value):
+        raise Problem(422, f"{place} holds half of a character (a lone surrogate)")
 
 
 def _check_any(value: Any, schemas: Sequence[Schema], place: str) -> None:
