@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-from proxycore.program.admin.reports import Board
+from proxycore.program.admin.reports import SECONDS_SHOWN, Board
 
 
 class Events:
@@ -14,7 +14,7 @@ class Events:
     def __init__(self, board: Board) -> None:
         self._board = board
         self._feeds: dict[Feed, Callable[[], None]] = {}
-        self._latest = b""
+        self._made: dict[int, bytes] = {}
         self.number = 0
 
     def open(self) -> Feed:
@@ -24,7 +24,7 @@ class Events:
     def tell(self) -> None:
         """There is news: wake whoever waits for it."""
         self.number += 1
-        self._latest = b""
+        self._made.clear()
         for wake in list(self._feeds.values()):
             wake()
 
@@ -34,19 +34,12 @@ class Events:
     def leave(self, feed: Feed) -> None:
         self._feeds.pop(feed, None)
 
-    def whole(self) -> bytes:
-        """An event with all seconds: for who has just come."""
-        return self._event(self._board.seconds())
-
-    def latest(self) -> bytes:
-        """An event with the last second."""
-        if not self._latest:
-            self._latest = self._event(self._board.seconds(1))
-        return self._latest
-
-    def _event(self, seconds: object) -> bytes:
-        told = {"seconds": seconds, "status": self._board.status()}
-        return b"data: " + json.dumps(told, separators=(",", ":")).encode() + b"\n\n"
+    def event(self, seconds: int) -> bytes:
+        """The event with the last `seconds`, made once however many look."""
+        if seconds not in self._made:
+            told = {"seconds": self._board.seconds(seconds), "status": self._board.status()}
+            self._made[seconds] = b"data: " + json.dumps(told, separators=(",", ":")).encode() + b"\n\n"
+        return self._made[seconds]
 
 
 class Feed:
@@ -64,7 +57,8 @@ class Feed:
         if self._seen == events.number:
             return None
         is_first, self._seen = not self._seen, events.number
-        return events.whole() if is_first else events.latest()
+        # Who has just come is given all of them.
+        return events.event(SECONDS_SHOWN if is_first else 1)
 
     def close(self) -> None:
         self._events.leave(self)
