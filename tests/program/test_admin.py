@@ -223,6 +223,7 @@ def test_the_log_says_in_one_line_who_did_what(origins: list[Origin], caplog: py
         ("POST", "/api/v1/purge", {"kind": "tag", "what": "news\n2026"}),
         ("POST", "/api/v1/purge", {"kind": "url", "what": "news\n2026"}),
         ("PUT", "/api/v1/configuration", {"toml": "much"}),
+        ("POST", "/api/v1/upstreams/api/servers", {"name": "x", "url": "http://ann:secret@127.0.0.1:9"}),
         ("POST", "/api/v1/explain", {"request": "http://a/", "headers": {"Authorization": "secret"}}),
     ]
     with caplog.at_level("INFO", "proxycore.admin"), serving("asyncio", config_for(origins)) as served:
@@ -232,9 +233,10 @@ def test_the_log_says_in_one_line_who_did_what(origins: list[Origin], caplog: py
         '127.0.0.1: PATCH /api/v1/upstreams/api/servers/s0 {"weight": 7}: done',
         "127.0.0.1: DELETE /api/v1/upstreams/api/servers/s0: done",
         '127.0.0.1: POST /api/v1/purge {"kind": "tag", "what": "news\\n2026"}: done',
-        '127.0.0.1: POST /api/v1/purge {"kind": "url", "what": "news\\n2026"}: "news; 2026" is no whole URL, such as '
-        "https://example.com/path",
+        '127.0.0.1: POST /api/v1/purge: "news; 2026" is no whole URL, such as https://example.com/path',
         "127.0.0.1: PUT /api/v1/configuration: what is served was not read from a file",
+        '127.0.0.1: POST /api/v1/upstreams/api/servers: "x" is no server: Server: url: a server\'s url holds no user '
+        'or password; did you mean "http://127.0.0.1:9"?',
         "127.0.0.1: POST /api/v1/explain: done",
     ]
 

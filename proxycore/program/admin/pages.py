@@ -161,21 +161,24 @@ class Pages(Filter):
 
     def _answer(self, exchange: Exchange, operation: Operation, call: Call, result: Any) -> Verdict:
         if isinstance(result, Problem):
-            self._tell(exchange, operation, call, result.detail)
+            self._tell(exchange, operation, "", result.detail)
             return _refusal(result)
-        self._tell(exchange, operation, call, "done")
+        self._tell(exchange, operation, operation.told_of(call), "done")
         if operation.changes:
             self._source.renew()
         if not operation.gives:
             return _response(204, b"", b"")
         return _response(200, operation.media_type.encode(), json.dumps(result).encode())
 
-    def _tell(self, exchange: Exchange, operation: Operation, call: Call, end: str) -> None:
-        """Actions are logged, with who did what, in one line each."""
+    def _tell(self, exchange: Exchange, operation: Operation, told: str, end: str) -> None:
+        """Actions are logged, with who did what, in one line each.
+
+        `told` is what the content said, empty for what was refused: that may hold a secret, which is why it was.
+        """
         if operation.is_action:
             who = exchange.user or exchange.client.ip
             target = exchange.request.target.decode("latin-1")
-            what = " ".join(filter(None, (operation.method, target, operation.told_of(call))))
+            what = " ".join(filter(None, (operation.method, target, told)))
             _log.info("%s: %s: %s", who, what, "; ".join(end.splitlines()))
 
 
