@@ -52,6 +52,8 @@ ANSWER_LIMIT = 60.0
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD)
 
+_BUG = "a bug in proxycore, please report it: the program's log says more"
+
 _log = logging.getLogger("proxycore")
 
 Reply = Callable[[int, str], None]
@@ -331,6 +333,10 @@ class Supervisor:
                 self._change = self._change_to(wish)
             except (ConfigError, ListenError, OSError) as error:
                 wish.refuse(error)
+            except Exception:
+                # The workers serve well what they have: that must not end with a change.
+                _log.exception("a bug in proxycore, please report it; the old configuration goes on")
+                wish.reply(500, _BUG)
         if self._change is None:
             return
         self._change.waiting = list(self._running)
@@ -436,14 +442,21 @@ class Supervisor:
                 self._wish(wish)
 
     def _asked(self, dashboard: Child) -> None:
-        """What was ordered, to be given to workers that start; or a configuration to check or to change to."""
+        """Answer a question, whatever it is: the workers must not end with it."""
         assert dashboard.questions is not None
-        heard = sharing.hear(dashboard.questions)
-        if heard is None:  # it is about to die
-            self._selector.unregister(dashboard.questions)
-            return
-        question, _ = heard
         answer = _Answer(dashboard.questions)
+        try:
+            heard = sharing.hear(dashboard.questions)
+            if heard is None:  # it is about to die
+                self._selector.unregister(dashboard.questions)
+            else:
+                self._answer(heard[0], answer)
+        except Exception:
+            _log.exception("a bug in proxycore, please report it")
+            answer(500, _BUG)
+
+    def _answer(self, question: Mapping[str, Any], answer: _Answer) -> None:
+        """What was ordered, to be given to workers that start; or a configuration to check or to change to."""
         if "orders" in question:
             self._orders = question["orders"]
             answer(0, "")

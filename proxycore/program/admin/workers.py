@@ -211,14 +211,19 @@ class Workers:
         return self.served.text if self.file else ""
 
     def check(self, text: str) -> list[str]:
-        problems: list[str] = self._supervise({"check": text})["problems"]
+        problems: list[str] = self._asked_above({"check": text})["problems"]
         return problems
 
     def configure(self, text: str) -> None:
-        answer = self._supervise({"configure": text})
-        if answer["status"]:
-            raise Problem(answer["status"], answer["detail"])
+        self._asked_above({"configure": text})
         self._ask_all()
+
+    def _asked_above(self, question: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The supervisor's answer. Raises Problem where it refuses."""
+        answer = self._supervise(question)
+        if answer.get("status"):
+            raise Problem(answer["status"], answer["detail"])
+        return answer
 
     def explain(self, asked: Asked) -> dict[str, Any]:
         content: dict[str, Any] = {
