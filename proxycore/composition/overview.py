@@ -103,7 +103,7 @@ class CacheView:
     Each request of a route that names it counts once: among `hits` if what is stored answered it and was fresh,
     `stale` if it wasn't, `revalidated` if the origin was asked and said that it still holds, `joined` if it took what
     another request brought, `bypassed` if it may not use the store, else among `misses`. `stored` responses came in,
-    `evicted` ones left for want of room. `used` is at most `size`.
+    `evicted` ones left for want of room, `purged` ones on an operator's order. `used` is at most `size`.
     """
 
     name: str
@@ -118,6 +118,7 @@ class CacheView:
     bypassed: int
     stored: int
     evicted: int
+    purged: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -212,6 +212,7 @@ class SharedCache:
         "_evicted",
         "_fills",
         "_forgotten",
+        "_purged",
         "_stored",
         "_unshared",
         "_voided",
@@ -226,7 +227,7 @@ class SharedCache:
             store = Store(cache.size, cache.object_max, dropped=self._count_evicted)
         self.store = store
         self.results: dict[Result, int] = dict.fromkeys(get_args(Result), 0)
-        self._stored = self._evicted = 0
+        self._stored = self._evicted = self._purged = 0
         self.flights: dict[bytes, Flight] = {}
         self._fills: dict[int, Fill] = {}
         self._unshared: OrderedDict[bytes, float] = OrderedDict()
@@ -246,19 +247,26 @@ class SharedCache:
         """What it holds and has done, under its `name`."""
         store = self.store
         return CacheView(
-            name, store.size, store.used, len(store), stored=self._stored, evicted=self._evicted, **self.results
+            name,
+            store.size,
+            store.used,
+            len(store),
+            stored=self._stored,
+            evicted=self._evicted,
+            purged=self._purged,
+            **self.results,
         )
 
     def _count_evicted(self, response: StoredResponse) -> None:
         self._evicted += 1
 
-    def purge(self, purge: Purge) -> int:
-        """Remove what an operator names; how many responses. What was asked for before this isn't stored."""
+    def purge(self, purge: Purge) -> None:
+        """Remove what an operator names. What was asked for before this isn't stored."""
         self._note_voided(purge)
         for fill in self._fills.values():
             if is_purged(purge, fill.response.url, fill.response.tags):
                 fill.forbid()
-        return self.store.purge(purge)
+        self._purged += self.store.purge(purge)
 
     def invalidate(self, url: bytes) -> None:
         """Remove all that is stored for a URL, and store nothing that was asked for before this."""

@@ -90,9 +90,10 @@ class OwnFilters:
         for name, shared in self._caches.items():
             shared.configure(config.caches[name])
 
-    def purge(self, purge: Purge) -> int:
-        """Carry out an operator's purge, in every cache; how many responses went."""
-        return sum(shared.purge(purge) for shared in self._caches.values())
+    def purge(self, purge: Purge) -> None:
+        """Carry out an operator's purge, in every cache."""
+        for shared in self._caches.values():
+            shared.purge(purge)
 
     def _compression(self, route: Route, config: Config) -> Iterator[CompressFilter]:
         if not route.compress:

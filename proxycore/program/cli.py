@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import signal
 import sys
@@ -53,15 +54,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print_problems(error.problems, Paper(sys.stderr), "red")
         return exits.BAD_CONFIGURATION
     except (NotStarted, ListenError, Misused) as error:
-        paper = Paper(sys.stderr)
-        paper.print(f"{paper.paint('proxycore:', 'red')} {error}")
-        return exits.USAGE if isinstance(error, Misused) else exits.NOT_STARTED
+        return _told(str(error), exits.USAGE if isinstance(error, Misused) else exits.NOT_STARTED)
     except BrokenPipeError:
-        # Whoever read has seen enough, as `head` has. What is still buffered must not fail again when Python ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever read has seen enough, as `head` has.
+        _forget_output()
         return exits.INTERRUPTED + signal.SIGPIPE
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO) or error.filename is not None:
+            raise
+        _forget_output()
+        return _told(f"the output can't be written: {os.strerror(error.errno).lower()}", exits.NOT_STARTED)
     except KeyboardInterrupt:
         return exits.INTERRUPTED + signal.SIGINT
+
+
+def _told(problem: str, code: int) -> int:
+    paper = Paper(sys.stderr)
+    paper.print(f"{paper.paint('proxycore:', 'red')} {problem}")
+    return code
+
+
+def _forget_output() -> None:
+    """What is still buffered must not fail again when Python ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def make_parser() -> argparse.ArgumentParser:

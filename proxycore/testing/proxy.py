@@ -143,7 +143,7 @@ class Proxy:
         """
         parts = urlsplit(url)
         if parts.scheme not in _PORTS or not parts.netloc:
-            raise ValueError(f"no URL of http or https: {url!r}")
+            raise ValueError(f"{url!r} is no URL of http or https, such as https://example.com/path")
         entrance = self._entrance(parts.scheme, parts.port, listener)
         path = url.partition("://")[2].partition("#")[0][len(parts.netloc) :] or "/"
         target = quote(_bytes_of(path), safe=_SAFE)

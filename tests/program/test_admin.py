@@ -327,7 +327,7 @@ def test_the_api_is_as_its_document_says(origins: list[Origin]) -> None:
     with serving("asyncio", config_for(origins)) as served:
         assert served.server.dashboard is not None
         schema = schemathesis.openapi.from_url(f"{url_of(served.server.dashboard)}/api/openapi.json")
-        for result in schema.get_all_operations():
+        for result in schema.exclude(path="/api/v1/events").get_all_operations():  # events end with their client
             operation: Any = result.ok()  # type: ignore[union-attr]  # it raises where the document is wrong
 
             @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))

@@ -102,7 +102,7 @@ def test_it_shows_caches_limits_and_the_firewall_and_purges(browser: Browser, or
         browser.run("document.querySelector('#confirm select').value = 'prefix'")
         browser.press(TAB)
         browser.press(f"{url}/sto{ENTER}")
-        browser.wait_for_text("#told", "Done")
+        browser.wait_for_text("#told", "Purged: 1")
         browser.wait_for_text("#caches", r"of 1 MiB\s+0\s+3\s")
         assert browser.log() == []
 

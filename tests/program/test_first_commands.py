@@ -57,6 +57,16 @@ def test_a_reader_that_leaves_is_no_error(command: str) -> None:
     assert (done.returncode, done.stderr) == (141, b"")
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+def test_a_full_disk_is_told_in_a_sentence() -> None:
+    with open("/dev/full", "wb") as full:
+        words = [sys.executable, "-m", "proxycore", "schema"]
+        done = subprocess.run(
+            words, env=ENVIRONMENT, stdout=full, stderr=subprocess.PIPE, timeout=PATIENCE, check=False
+        )
+    assert (done.returncode, done.stderr) == (3, b"proxycore: the output can't be written: no space left on device\n")
+
+
 def test_init_leaves_what_is_there_alone(tmp_path: Path) -> None:
     file = tmp_path / "proxy.toml"
     file.write_text("mine")

@@ -62,7 +62,7 @@ def test_limits_rules_and_turns_of_all_workers_are_added_up() -> None:
             proxy.get("http://a/few")
             proxy.get("http://a/?q=<script>alert(1)</script>").is_refused(403)
         statistics = Statistics()
-        statistics.take([ServerChanged(1.0, "api", "one", "ejected", "a refused connect")] * requests)
+        statistics.take([ServerChanged(10.0 * requests, "api", "one", "ejected", "a refused connect")] * requests)
         reports.append(report(proxy.core, statistics, {"began": 0.0}))
     board = Board(version="1", binding="asyncio", started=0.0)
     board.take(reports, 1.0)
@@ -131,3 +131,15 @@ def test_what_a_process_counted_stays_when_it_ends_and_what_it_held_goes() -> No
     # A limit that a reload took out isn't shown any more.
     board.take([running[1]], 3.0, left_behind(NOTHING_ENDED, guarded))
     assert board.status()["limits"] == []
+
+
+def test_an_order_that_reached_every_process_is_one_change() -> None:
+    """And what one process met twice stays two, as does what another met later."""
+    reports = []
+    for walls in ((1.0, 1.5, 9.0), (2.0, 12.0)):
+        statistics = Statistics()
+        statistics.take([ServerChanged(wall, "api", "one", "drained", "by an operator") for wall in walls])
+        reports.append(report(Proxy.from_toml(GUARDED).core, statistics, {"began": 0.0}))
+    board = Board(version="1", binding="asyncio", started=0.0)
+    board.take(reports, 20.0)
+    assert [change["wall"] for change in board.status()["changes"]] == [12.0, 9.0, 2.0]

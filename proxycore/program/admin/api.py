@@ -16,7 +16,6 @@ from proxycore.program.admin.reports import Board, Report
 from proxycore.program.replacing import replacing
 from proxycore.words.commands import (
     AddServer,
-    Command,
     CommandRefused,
     DisableServer,
     DrainServer,
@@ -107,6 +106,11 @@ _EXPLANATION: Schema = {
     },
     "additionalProperties": True,
 }
+_PURGED: Schema = {
+    "type": "object",
+    "required": ["purged"],
+    "properties": {"purged": {"type": "integer", "minimum": 0, "description": "Responses that were stored and went."}},
+}
 _PURGE: Schema = {
     "type": "object",
     "required": ["kind", "what"],
@@ -138,8 +142,11 @@ class Source(Protocol):
     def renew(self) -> None:
         """Have the board show what an order has just changed. Called in the runtime's own turn."""
 
-    def command(self, command: Command) -> None:
+    def command(self, command: ServerCommand) -> None:
         """Obey in every process. Raises CommandRefused, or Problem where only some could."""
+
+    def purge(self, purge: Purge) -> int:
+        """Purge in every process; how many stored responses went. Raises Problem where only some could."""
 
     def set_log_level(self, level: str) -> None: ...
 
@@ -193,7 +200,13 @@ def operations(source: Source, openapi: Callable[[], Any]) -> Operations:
                 "GET", "/api/v1/configuration", "The configuration in force.", api.configuration, gives=_CONFIGURATION
             ),
             Operation(
-                "POST", "/api/v1/configuration/check", "Check a configuration.", api.check, _CONFIGURATION, _PROBLEMS
+                "POST",
+                "/api/v1/configuration/check",
+                "Check a configuration.",
+                api.check,
+                _CONFIGURATION,
+                _PROBLEMS,
+                is_question=True,
             ),
             Operation(
                 "PUT",
@@ -203,7 +216,14 @@ def operations(source: Source, openapi: Callable[[], Any]) -> Operations:
                 _REPLACEMENT,
                 untold=("toml",),
             ),
-            Operation("POST", "/api/v1/purge", "Remove stored responses from all caches.", api.purge, _PURGE),
+            Operation(
+                "POST",
+                "/api/v1/purge",
+                "Remove stored responses from all caches.",
+                api.purge,
+                _PURGE,
+                gives=_PURGED,
+            ),
             Operation(
                 "PUT",
                 "/api/v1/log-level",
@@ -218,6 +238,7 @@ def operations(source: Source, openapi: Callable[[], Any]) -> Operations:
                 api.explain,
                 _ASKED,
                 gives=_EXPLANATION,
+                is_question=True,
             ),
             Operation(
                 "GET",
@@ -286,11 +307,12 @@ class _Api:
                 409, f"{self._source.file} can't be written: {(error.strerror or str(error)).lower()}"
             ) from None
 
-    def purge(self, call: Call) -> None:
+    def purge(self, call: Call) -> Any:
         try:
-            self._source.command(Purge(call.content["kind"], call.content["what"]))
+            purge = Purge(call.content["kind"], call.content["what"])
         except CommandRefused as error:
             raise Problem(422, str(error)) from None
+        return {"purged": self._source.purge(purge)}
 
     def log_level(self, call: Call) -> None:
         self._source.set_log_level(call.content["level"])

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from proxycore.program.admin.reports import SECONDS_SHOWN, Board
+
+TARGET_SHOWN = 300
+"""Characters of the target of a failed exchange; `GET /api/v1/failures` has all of them."""
 
 
 class Events:
@@ -37,9 +41,19 @@ class Events:
     def event(self, seconds: int) -> bytes:
         """The event with the last `seconds`, made once however many look."""
         if seconds not in self._made:
-            told = {"seconds": self._board.seconds(seconds), "status": self._board.status()}
+            status = self._board.status()
+            told = {
+                "seconds": self._board.seconds(seconds),
+                "status": {**status, "failures": [_shown(failed) for failed in status["failures"]]},
+            }
             self._made[seconds] = b"data: " + json.dumps(told, separators=(",", ":")).encode() + b"\n\n"
         return self._made[seconds]
+
+
+def _shown(failed: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A failed exchange with no more of its target than a page has room for: each second tells it again."""
+    target = failed["target"]
+    return failed if len(target) <= TARGET_SHOWN else {**failed, "target": f"{target[:TARGET_SHOWN]}…"}
 
 
 class Feed:

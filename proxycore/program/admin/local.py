@@ -25,7 +25,7 @@ from proxycore.program.program_log import set_level
 from proxycore.program.service import Service, Written
 from proxycore.testing.explaining import explain
 from proxycore.testing.proxy import NoListener
-from proxycore.words.commands import Command
+from proxycore.words.commands import Purge, ServerCommand
 
 
 def beside(service: Service, statistics: Statistics, materials: Materials) -> dict[str, Any]:
@@ -82,8 +82,17 @@ class Local:
     def reports(self) -> list[Report]:
         return [report(self._service.core, self._statistics, self._process)]
 
-    def command(self, command: Command) -> None:
+    def command(self, command: ServerCommand) -> None:
         self._service.command(command)
+
+    def purge(self, purge: Purge) -> int:
+        before = self._purged
+        self._service.command(purge)
+        return self._purged - before
+
+    @property
+    def _purged(self) -> int:
+        return sum(cache.purged for cache in self._service.core.overview().caches)
 
     def set_log_level(self, level: str) -> None:
         set_level(level)

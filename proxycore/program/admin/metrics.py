@@ -146,6 +146,7 @@ def _of_caches(caches: Views) -> Iterator[Metric]:
     )
     stored = CounterMetricFamily("proxycore_cache_stored", "Responses that came in.", labels=["cache"])
     evicted = CounterMetricFamily("proxycore_cache_evicted", "Responses that left for want of room.", labels=["cache"])
+    purged = CounterMetricFamily("proxycore_cache_purged", "Responses that an operator removed.", labels=["cache"])
     objects = GaugeMetricFamily("proxycore_cache_objects", "Responses that it holds.", labels=["cache"])
     used = GaugeMetricFamily("proxycore_cache_used_bytes", "What they take.", labels=["cache"])
     size = GaugeMetricFamily("proxycore_cache_size_bytes", "What they may take.", labels=["cache"])
@@ -155,12 +156,13 @@ def _of_caches(caches: Views) -> Iterator[Metric]:
         for family, figure in (
             (stored, "stored"),
             (evicted, "evicted"),
+            (purged, "purged"),
             (objects, "objects"),
             (used, "used"),
             (size, "size"),
         ):
             family.add_metric([cache["name"]], cache[figure])
-    yield from (requests, stored, evicted, objects, used, size)
+    yield from (requests, stored, evicted, purged, objects, used, size)
 
 
 def _of_guards(limits: Views, rules: Views) -> Iterator[Metric]:

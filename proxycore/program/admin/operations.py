@@ -51,15 +51,17 @@ class Operation:
     """What can't be answered from reports; actions can't either."""
     untold: Collection[str] = ()
     """Keys of the content that the log leaves out."""
-
-    @property
-    def changes(self) -> bool:
-        """Whether something may be other than it was: what gives nothing back does something."""
-        return not self.gives
+    is_question: bool = False
+    """It changes nothing, though it isn't GET."""
 
     @property
     def is_action(self) -> bool:
         return self.method != "GET"
+
+    @property
+    def changes(self) -> bool:
+        """Whether something may be other than it was."""
+        return self.is_action and not self.is_question
 
     def told_of(self, call: Call) -> str:
         """What was ordered, for the log. What changes nothing may hold a person's request, and is nobody's business."""
@@ -180,7 +182,7 @@ def _check_object(value: Any, schema: Schema, place: str) -> None:
 
 def openapi(operations: Operations, version: str, action_header: str) -> dict[str, Any]:
     """The OpenAPI 3.1 document of these operations."""
-    paths: dict[str, dict[str, Any]] = {}
+    paths: dict[str, dict[str, Any]] = {path: {"get": described} for path, described in _APART.items()}
     for operation in operations:
         paths.setdefault(operation.path, {})[operation.method.lower()] = _described(operation, action_header)
     return {
@@ -188,7 +190,12 @@ def openapi(operations: Operations, version: str, action_header: str) -> dict[st
         "info": {"title": "proxycore", "version": version, "description": "What the dashboard shows and does."},
         "servers": [{"url": "/"}],
         "paths": paths,
-        "components": {"schemas": {"Problem": PROBLEM}},
+        # Neither is needed where [admin] has no password.
+        "security": [{}, {"password": []}],
+        "components": {
+            "schemas": {"Problem": PROBLEM},
+            "securitySchemes": {"password": {"type": "http", "scheme": "basic"}},
+        },
     }
 
 
@@ -201,6 +208,33 @@ PROBLEM: Schema = {
 _PROBLEM_CONTENT = {
     "application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}},
     "text/plain; charset=utf-8": {"schema": {"type": "string"}},
+}
+
+
+def _text(summary: str, media_type: str, *, is_open: bool = False) -> dict[str, Any]:
+    """What gives text and is no `Operation`; `is_open`: also to who has no password."""
+    return {
+        "summary": summary,
+        "responses": {
+            "200": {"description": "Done.", "content": {media_type: {"schema": {"type": "string"}}}},
+            "default": {
+                "description": "Not done, and why.",
+                "content": {**_PROBLEM_CONTENT, "text/plain": {"schema": {"type": "string"}}},
+            },
+        },
+        **({"security": []} if is_open else {}),
+    }
+
+
+_APART: Mapping[str, dict[str, Any]] = {
+    "/livez": _text("Whether it runs.", "text/plain", is_open=True),
+    "/readyz": _text(
+        "Whether requests should come here: something serves, and doesn't drain.", "text/plain", is_open=True
+    ),
+    "/metrics": _text("All counts, for Prometheus.", "text/plain; version=1.0.0; charset=utf-8"),
+    "/api/v1/events": _text(
+        "Server-sent events without end: the last seconds, and then each second, with the status.", "text/event-stream"
+    ),
 }
 
 

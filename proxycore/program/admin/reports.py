@@ -6,6 +6,7 @@ those of all processes once a second and tells what the API and the dashboard sh
 
 from __future__ import annotations
 
+import math
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
@@ -65,6 +66,9 @@ MINUTES = 5
 SECONDS_SHOWN = 300
 FAILURES_SHOWN = 50
 CHANGES_SHOWN = 50
+
+AT_ONCE = 2.0
+"""Seconds within which the same change of a server in several processes is one: an order reaches each in turn."""
 
 Report = Mapping[str, Any]
 Status = dict[str, Any]
@@ -177,8 +181,8 @@ class Board:
             "upstreams": [self._upstream(copies) for copies in _alike([view["upstreams"] for view in views])],
             **{name: self._part(name) for name in PARTS},
             "causes": self._causes(),
-            "failures": self._latest("failures", FAILURES_SHOWN),
-            "changes": self._latest("changes", CHANGES_SHOWN),
+            "failures": self._latest_failures(),
+            "changes": self._latest_changes(),
         }
 
     def _upstream(self, copies: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -242,9 +246,22 @@ class Board:
         ordered = sorted(causes.items(), key=lambda entry: -entry[1])
         return [{"cause": cause, "detail": detail, "count": count} for (cause, detail), count in ordered]
 
-    def _latest(self, key: str, most: int) -> list[dict[str, Any]]:
-        entries = [entry for report in self._counted for entry in report[key]]
-        return sorted(entries, key=lambda entry: -float(entry["wall"]))[:most]
+    def _latest_failures(self) -> list[dict[str, Any]]:
+        entries = [entry for report in self._counted for entry in report["failures"]]
+        return sorted(entries, key=lambda entry: -float(entry["wall"]))[:FAILURES_SHOWN]
+
+    def _latest_changes(self) -> list[dict[str, Any]]:
+        """Without echoes: what other processes had `AT_ONCE`."""
+        entries = [(number, entry) for number, report in enumerate(self._counted) for entry in report["changes"]]
+        told: list[dict[str, Any]] = []
+        heard: dict[tuple[str, ...], tuple[int, float]] = {}
+        for number, entry in sorted(entries, key=lambda entry: -float(entry[1]["wall"])):
+            what = (entry["upstream"], entry["server"], entry["state"], entry["reason"])
+            first, wall = heard.get(what, (number, math.inf))
+            if number == first or wall - entry["wall"] > AT_ONCE:
+                heard[what] = (number, entry["wall"])
+                told.append(entry)
+        return told[:CHANGES_SHOWN]
 
 
 def _second(first: Moment, second: Moment) -> dict[str, Any]:

@@ -33,10 +33,10 @@ from proxycore.program.admin.reports import NOTHING_ENDED, Board, Report, left_b
 from proxycore.program.files import Loaded
 from proxycore.words.commands import (
     AddServer,
-    Command,
     CommandRefused,
     Purge,
     RemoveServer,
+    ServerCommand,
     WeighServer,
     command_from_dict,
 )
@@ -158,7 +158,7 @@ class Workers:
 
     # ---- what they are told
 
-    def command(self, command: Command) -> None:
+    def command(self, command: ServerCommand) -> None:
         if isinstance(command, AddServer) and "max_connections" in command.settings:
             part = -(-int(command.settings["max_connections"]) // len(self._paths))
             command = AddServer(command.upstream, command.server, {**command.settings, "max_connections": part})
@@ -170,27 +170,35 @@ class Workers:
             raise Problem(refusal.status, refusal.detail) from None
         self._ask_all()
 
+    def purge(self, purge: Purge) -> int:
+        try:
+            answers = self._have_all(("POST", "/api/v1/purge", {"kind": purge.kind, "what": purge.what}))
+        except Refused as refusal:
+            raise Problem(refusal.status, refusal.detail) from None
+        self._ask_all()
+        return sum(int(answer["purged"]) for answer in answers)
+
     def set_log_level(self, level: str) -> None:
         self._have_all(_request_to_log(level))
         self._ask_all()
 
-    def _have_all(self, request: tuple[str, str, Any]) -> None:
-        """Have every worker do it. Raises Refused if none would, Problem if only some did."""
-        done: list[str] = []
+    def _have_all(self, request: tuple[str, str, Any]) -> list[Any]:
+        """Have every worker do it: their answers. Raises Refused if none would, Problem if only some did."""
+        done: dict[str, Any] = {}
         failed: dict[str, str] = {}
         refusal: Refused | None = None
         for name, path in self._paths.items():
             try:
-                _ask(path, *request, limit=ORDER_LIMIT)
+                answer = _ask(path, *request, limit=ORDER_LIMIT)
             except Gone:
                 continue  # it starts again with all that was ordered
             except Late:
                 failed[name] = f"no answer in {ORDER_LIMIT:g} s"
-            except Refused as answer:
-                failed[name] = answer.detail
-                refusal = answer
+            except Refused as error:
+                failed[name] = error.detail
+                refusal = error
             else:
-                done.append(name)
+                done[name] = answer
         if refusal is not None and not done and set(failed.values()) == {refusal.detail}:
             raise refusal
         if failed:
@@ -198,6 +206,7 @@ class Workers:
             raise Problem(502, f"done by {', '.join(done) or 'no worker'}, not by all ({reasons}); ask again")
         if not done:
             raise Problem(503, "no worker runs at this moment; ask again")
+        return list(done.values())
 
     # ---- the configuration
 
@@ -249,10 +258,8 @@ class Workers:
 # ---- speaking with a worker
 
 
-def _request_for(command: Command) -> tuple[str, str, Any]:
+def _request_for(command: ServerCommand) -> tuple[str, str, Any]:
     """Method, path and content of the API's operation."""
-    if isinstance(command, Purge):
-        return "POST", "/api/v1/purge", {"kind": command.kind, "what": command.what}
     servers = f"/api/v1/upstreams/{quote(command.upstream, safe='')}/servers"
     if isinstance(command, AddServer):
         return "POST", servers, {"name": command.server, **command.settings}

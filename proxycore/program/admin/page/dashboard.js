@@ -244,7 +244,9 @@ async function act(method, path, body) {
     const response = await fetch(`api/v1/${path}`, {
       method, headers: { 'X-Proxycore-Action': '1', 'Content-Type': 'application/json' }, body: body && JSON.stringify(body),
     });
-    text = response.ok ? 'Done.' : `Refused: ${(await response.json()).detail ?? response.statusText}`;
+    if (!response.ok) text = `Refused: ${(await response.json()).detail ?? response.statusText}`;
+    else if (path === 'purge') text = `Purged: ${(await response.json()).purged}.`;
+    else text = 'Done.';
   } catch (error) {
     text = `Not done: ${error.message}`;
   }
