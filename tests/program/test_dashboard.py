@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from proxycore.config import Config, from_dict
 from tests.program.browser import Browser
-from tests.program.programs import Origin, get
+from tests.program.programs import PATIENCE, Origin, get
 from tests.program.test_admin import clients, config_for, url_of
 from tests.sockets.served import serving
 
@@ -155,12 +160,47 @@ def test_a_hostile_target_is_shown_and_never_run(browser: Browser, origins: list
         assert browser.log() == []
 
 
-def test_it_tells_when_the_proxy_is_gone(browser: Browser, origins: list[Origin]) -> None:
+class Refusal(BaseHTTPRequestHandler):
+    """What a proxy before ours says while ours starts again."""
+
+    def do_GET(self) -> None:
+        self.send_error(503)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+def test_it_tells_when_the_proxy_is_gone_and_finds_it_again(browser: Browser, origins: list[Origin]) -> None:
+    config = config_for(origins)
+    with serving("asyncio", config) as served:
+        assert served.server.dashboard is not None
+        url = url_of(served.server.dashboard)
+        browser.open(url)
+        browser.wait_for_text("#state", "serving")
+        browser.run("silenceMax = 500")
+    browser.wait_for_text("#state", "no connection")
+    with HTTPServer(("127.0.0.1", urlsplit(url).port or 0), Refusal) as refusing:
+        refusing.timeout = PATIENCE
+        refusing.handle_request()  # a refusal is final to an EventSource
+    assert config.admin is not None
+    again = replace(config, admin=replace(config.admin, bind=urlsplit(url).netloc))
+    with serving("asyncio", again):
+        browser.wait_for_text("#state", "serving")
+
+
+def test_it_tells_when_the_proxy_hangs(browser: Browser, origins: list[Origin]) -> None:
     with serving("asyncio", config_for(origins)) as served:
         assert served.server.dashboard is not None
         browser.open(url_of(served.server.dashboard))
         browser.wait_for_text("#state", "serving")
-    browser.wait_for_text("#state", "no connection")
+        browser.run("silenceMax = 1500; hope()")
+        goes_on = threading.Event()
+        served.post(goes_on.wait)
+        try:
+            browser.wait_for_text("#state", "no news")
+        finally:
+            goes_on.set()
+        browser.wait_for_text("#state", "serving")
 
 
 EVERY_STOP = """

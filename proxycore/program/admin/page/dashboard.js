@@ -462,16 +462,44 @@ function draw(status) {
   fillTable(byId('causes'), CAUSE_COLUMNS, status.causes, (row) => `${row.cause} ${row.detail}`, 'Every exchange was completed.');
 }
 
-const events = new EventSource('api/v1/events');
-events.onmessage = (event) => {
-  const told = JSON.parse(event.data);
+// ---- the connection
+
+// Events come once a second. After this many milliseconds without one we ask anew: the proxy hangs or is gone, the network
+// went away without a word, or an answer was refused, which a browser takes for final.
+let silenceMax = 5000;
+let events;
+let watch;
+
+function listen() {
+  events?.close();
+  events = new EventSource('api/v1/events');
+  events.onopen = () => { series.length = 0; };
+  events.onmessage = (event) => {
+    hope();
+    take(JSON.parse(event.data));
+  };
+  events.onerror = () => lose('no connection to the proxy: trying again');
+  hope();
+}
+
+function hope() {
+  clearTimeout(watch);
+  watch = setTimeout(() => { lose('no news from the proxy: trying again'); listen(); }, silenceMax);
+}
+
+// What is shown was so then: it stays, and looks like it.
+function lose(text) {
+  document.body.classList.add('past');
+  const state = byId('state');
+  state.dataset.level = 'bad';
+  setText(state, text);
+}
+
+function take(told) {
+  document.body.classList.remove('past');
   series.push(...told.seconds);
   series.splice(0, Math.max(0, series.length - SECONDS));
   if (series.length) draw(told.status);
-};
-events.onopen = () => { series.length = 0; };
-events.onerror = () => {
-  const state = byId('state');
-  state.dataset.level = 'bad';
-  setText(state, 'no connection to the proxy: trying again');
-};
+}
+
+listen();
