@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from proxycore.config import Config, Route
+from proxycore.config import Config, Match, Route
 from proxycore.config.sections import options_of
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def overview(
             )
             for listener in config.listeners
         ),
-        tuple(RouteView(route.name, shown_match(route), shown_action(route)) for route in config.routes),
+        tuple(RouteView(route.name, shown_match(route.match), shown_action(route)) for route in config.routes),
         tuple(_view(upstream) for upstream in upstreams.values()),
         exchanges,
         connections.total(),
@@ -188,20 +188,26 @@ def _server_view(server: ServerState) -> ServerView:
     )
 
 
-def shown_match(route: Route) -> str:
-    """A match in one line: `host example.com, path /api/* or /v2/*`."""
-    parts = []
-    for option in options_of(type(route.match)):
-        value = getattr(route.match, option.attribute)
-        if not value:
-            continue
-        if isinstance(value, tuple) and option.key != "any":
-            parts.append(f"{option.key} {' or '.join(map(str, value))}")
-        elif isinstance(value, Mapping):
-            parts += [f"{option.key} {name} = {' or '.join(values)}" for name, values in value.items()]
-        else:
-            parts.append(f"{option.key} …" if option.key in ("any", "not") else f"{option.key} {value}")
+def shown_match(match: Match) -> str:
+    """A match in one line: `host example.com, path /api/* or /v2/*, not (method POST)`."""
+    parts: list[str] = []
+    for option in options_of(Match):
+        value = getattr(match, option.attribute)
+        if value:
+            parts += _shown(option.key, value)
     return ", ".join(parts) or "everything"
+
+
+def _shown(key: str, value: Any) -> list[str]:
+    """What one key of a match asks for."""
+    if isinstance(value, Match):
+        return [f"{key} ({shown_match(value)})"]
+    if isinstance(value, Mapping):
+        return [f"{key} {name} = {' or '.join(values)}" for name, values in value.items()]
+    if isinstance(value, tuple):
+        values = (f"({shown_match(one)})" if isinstance(one, Match) else str(one) for one in value)
+        return [f"{key} {' or '.join(values)}"]
+    return [f"{key} {value}"]
 
 
 def shown_action(route: Route) -> str:

@@ -54,7 +54,8 @@ def run(arguments: argparse.Namespace) -> int:
     paper.print(f"{arguments.file}: {paper.paint('good', 'green')}: {summary}")
     if paper.has_columns:
         rows: list[list[Cell]] = [
-            [(route.name, "bold"), (shown_action(route), "cyan"), (shown_match(route), None)] for route in config.routes
+            [(route.name, "bold"), (shown_action(route), "cyan"), (shown_match(route.match), None)]
+            for route in config.routes
         ]
         paper.table(rows)
     advice = _advice(loaded, arguments.file) if arguments.lint else []
