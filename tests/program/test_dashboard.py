@@ -55,19 +55,19 @@ def test_a_server_is_drained_by_keyboard_and_enabled_by_mouse(browser: Browser, 
         assert served.server.dashboard is not None
         browser.open(url_of(served.server.dashboard))
         browser.wait_for_text("#upstream-list", "2 of 2 up")
-        browser.run("document.querySelector('[aria-label=\"Drain s0\"]').focus()")
+        browser.run("document.querySelector('[aria-label=\"Drain s0 of api\"]').focus()")
         browser.press(ENTER)
-        assert "Drain s0?" in browser.text("#confirm")
+        assert "Drain s0 of api?" in browser.text("#confirm")
         browser.press(ENTER)  # the first button, which has the focus, is the one that does nothing
         assert admin.status()["upstreams"][0]["servers"][0]["state"] == "up"
         browser.press(ENTER + ESCAPE + ENTER)
         browser.press(TAB + ENTER)
         browser.wait_for_text("#upstream-list tbody tr", "drained")
-        browser.click("[aria-label='Enable s0']")
+        browser.click("[aria-label='Enable s0 of api']")
         browser.click("#confirm-yes")
         browser.wait_for_text("#upstream-list tbody tr", r"\bup\b")
-        browser.wait_for_text("#told", "Done")
-        assert browser.run("return document.activeElement.ariaLabel") == "Drain s0"
+        browser.wait_for_text("#told", "Done: s0 of api is enabled")
+        assert browser.run("return document.activeElement.ariaLabel") == "Drain s0 of api"
 
 
 def guarded(origins: list[Origin]) -> Config:
@@ -117,7 +117,7 @@ def test_a_weight_is_asked_for_and_held_to_its_bounds(browser: Browser, origins:
         assert served.server.dashboard is not None
         browser.open(url_of(served.server.dashboard))
         browser.wait_for_text("#upstream-list", "2 of 2 up")
-        browser.click("[aria-label='Weight s1']")
+        browser.click("[aria-label='Weight s1 of api']")
         browser.run("document.querySelector('#confirm input').value = 70000")
         browser.click("#confirm-yes")
         assert browser.run("return document.querySelector('#confirm').open")
@@ -157,6 +157,26 @@ def test_a_hostile_target_is_shown_and_never_run(browser: Browser, origins: list
         assert hostile in browser.wait_for_text("#failures", "onerror=")
         assert browser.run("return document.querySelectorAll('#failures img').length") == 0
         assert browser.run("return document.title") == before
+        assert browser.log() == []
+
+
+def test_a_failure_is_explained_and_stays_where_it_is_meanwhile(browser: Browser, origins: list[Origin]) -> None:
+    with serving("asyncio", config_for(origins)) as served:
+        assert served.server.dashboard is not None
+        browser.open(url_of(served.server.dashboard))
+        get(f"{url_of(served.server)}/bad")
+        browser.wait_for_text("#failures", "GET /bad")
+        browser.run("document.querySelector('[aria-label=\"Explain GET /bad\"]').focus()")
+        clients(served)[0].ask("GET", "/bad?later")
+        browser.wait_for_text("#tiles", r"Since start\s+2\b")
+        assert "later" not in browser.text("#failures")
+        browser.press(ENTER)
+        browser.wait_for_text("#explained", r"GET http://127.0.0.1:\d+/bad\s+Asked again, it was answered 500")
+        assert "matched bad" in browser.text("#steps")
+        browser.press(ENTER)
+        assert browser.run("return document.activeElement.ariaLabel") == "Explain GET /bad"
+        browser.press(TAB)
+        browser.wait_for_text("#failures", "later")
         assert browser.log() == []
 
 
@@ -227,10 +247,13 @@ def test_every_control_has_a_name_is_reached_by_tab_and_shows_it(browser: Browse
 
 
 def test_nothing_is_wider_than_a_phone_and_all_of_it_is_dark_where_that_is_wanted(origins: list[Origin]) -> None:
-    with serving("asyncio", config_for(origins)) as served, Browser(width=390, height=800, dark=True) as phone:
+    config = config_for(origins)
+    config = replace(config, routes=[replace(route, name=f"{route.name}-{'r' * 80}") for route in config.routes])
+    with serving("asyncio", config) as served, Browser(width=390, height=800, dark=True) as phone:
         assert served.server.dashboard is not None
         phone.open(url_of(served.server.dashboard))
-        phone.wait_for_text("#upstream-list", "2 of 2 up")
+        clients(served)[0].ask("GET", f"/bad?{'long' * 100}")
+        phone.wait_for_text("#failures", "longlong")
         width, page = phone.run("return [window.innerWidth, document.documentElement.scrollWidth]")
         assert page <= width
         scrollers = (

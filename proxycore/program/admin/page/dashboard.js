@@ -34,7 +34,12 @@ function span(value) {
   return `${Math.floor(value / size)} ${unit}${rest ? ` ${rest} ${parts[at + 1][1]}` : ''}`;
 }
 
-const clock = (wall) => new Date(wall * 1000).toLocaleTimeString([], { hourCycle: 'h23' });
+// With the day, where it isn't today's.
+function clock(wall) {
+  const date = new Date(wall * 1000);
+  const day = date.toDateString() === new Date().toDateString() ? {} : { day: 'numeric', month: 'short' };
+  return date.toLocaleString([], { ...day, hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' });
+}
 
 // ---- elements
 
@@ -88,6 +93,13 @@ function badge(cell, text, level, reason) {
   setText(cell.children[0], text);
   cell.children[0].className = `badge ${level}`;
   setText(cell.children[1], reason ?? '');
+}
+
+// A text that may be of any length: its first lines, and all of it for whoever points at it.
+function clamped(cell, text) {
+  if (!cell.firstChild) cell.append(element('span', { className: 'clamped' }));
+  setText(cell.firstChild, text);
+  if (cell.title !== text) cell.title = text;
 }
 
 // A bar that is as long as the share, and says so in words.
@@ -238,23 +250,33 @@ byId('confirm-no').addEventListener('click', () => answer(false));
 byId('confirm').addEventListener('cancel', () => answer(false));
 byId('confirm').firstElementChild.addEventListener('submit', (event) => { event.preventDefault(); answer(true); });
 
-async function act(method, path, body) {
-  let text;
+// What the API answers, null if that is nothing. Throws an Error that says why it didn't do it.
+async function call(method, path, body) {
+  const response = await fetch(`api/v1/${path}`, {
+    method, headers: { 'X-Proxycore-Action': '1', 'Content-Type': 'application/json' }, body: body && JSON.stringify(body),
+  });
+  const content = await response.text();
+  if (response.ok) return content ? JSON.parse(content) : null;
+  let reason = response.statusText;
+  try { reason = JSON.parse(content).detail ?? reason; } catch { /* an answer of somebody before the proxy */ }
+  throw new Error(`Refused: ${reason}`);
+}
+
+// Done: the sentence that says so, made of the answer.
+async function act(method, path, body, done) {
   try {
-    const response = await fetch(`api/v1/${path}`, {
-      method, headers: { 'X-Proxycore-Action': '1', 'Content-Type': 'application/json' }, body: body && JSON.stringify(body),
-    });
-    if (!response.ok) text = `Refused: ${(await response.json()).detail ?? response.statusText}`;
-    else if (path === 'purge') text = `Purged: ${(await response.json()).purged}.`;
-    else text = 'Done.';
+    tell(done(await call(method, path, body)));
   } catch (error) {
-    text = `Not done: ${error.message}`;
+    tell(error.message);
   }
+}
+
+function tell(text) {
   const told = byId('told');
   setText(told, text);
   told.hidden = false;
   clearTimeout(told.timer);
-  told.timer = setTimeout(() => { told.hidden = true; }, 5000);
+  told.timer = setTimeout(() => { told.hidden = true; }, 5000 + 50 * text.length);
 }
 
 // By kind: what it is, and how one looks.
@@ -270,20 +292,57 @@ byId('purge').addEventListener('click', async () => {
   const what = element('input', { type: 'text', required: true, placeholder: PURGES.url[1] });
   kind.addEventListener('change', () => { [, what.placeholder] = PURGES[kind.value]; });
   const given = await ask('Purge', 'What is stored goes from all caches at once; the next request for it asks a server.', ['What', kind], ['Which', what]);
-  if (given) await act('POST', 'purge', { kind: given[0], what: given[1] });
+  if (given) await act('POST', 'purge', { kind: given[0], what: given[1] }, ({ purged }) => `Purged: ${purged}.`);
 });
+
+const STEP_COLUMNS = [
+  ['Step', '', (step) => step.stage],
+  ['Verdict', 'wide', (step) => `${step.verdict} ${step.name}`],
+  ['Why', 'wide', (step) => step.reason || '–'],
+];
+
+async function explain(failure) {
+  let explanation;
+  try {
+    explanation = await call('GET', `failures/${encodeURIComponent(failure.request_id)}/explanation`);
+  } catch (error) {
+    tell(error.message);
+    return;
+  }
+  clamped(byId('explained-title'), explanation.request);
+  setText(byId('explained-result'), `Asked again, it ${explanation.result}.`);
+  fillTable(byId('steps'), STEP_COLUMNS, explanation.steps.map((step, index) => ({ ...step, index })), (step) => step.index, 'Nothing is known.');
+  byId('explained').showModal();
+  byId('steps').parentElement.scrollTop = 0;
+}
+
+// The row that was asked about may have left meanwhile: who came by keyboard goes on from its table.
+byId('explained').addEventListener('close', () => {
+  if (document.activeElement === document.body) byId('failures').parentElement.focus();
+});
+
+function failureActions(cell, failure) {
+  cell.failure = failure;
+  if (cell.firstChild) return;
+  const name = `Explain ${failure.method} ${failure.target.slice(0, 60)}`;
+  cell.append(element('div', { className: 'actions' },
+    element('button', { type: 'button', ariaLabel: name, onclick: () => explain(cell.failure) }, 'Explain')));
+}
 
 function serverActions(cell, upstream, server) {
   if (!cell.firstChild) {
-    const path = () => `upstreams/${encodeURIComponent(upstream)}/servers/${encodeURIComponent(cell.server.name)}`;
-    const button = (label, action) => element('button', { type: 'button', onclick: action, ariaLabel: `${label} ${server.name}` }, label);
-    const change = (state, text) => async () => {
-      if (await ask(`${state} ${cell.server.name}?`, text)) await act('PATCH', path(), { mode: { Drain: 'drained', Disable: 'disabled', Enable: 'enabled' }[state] });
+    // Servers of several upstreams may have one name.
+    const name = `${server.name} of ${upstream}`;
+    const path = `upstreams/${encodeURIComponent(upstream)}/servers/${encodeURIComponent(server.name)}`;
+    const button = (label, action) => element('button', { type: 'button', onclick: action, ariaLabel: `${label} ${name}` }, label);
+    const change = (order, text) => async () => {
+      const mode = { Drain: 'drained', Disable: 'disabled', Enable: 'enabled' }[order];
+      if (await ask(`${order} ${name}?`, text)) await act('PATCH', path, { mode }, () => `Done: ${name} is ${mode}.`);
     };
     const weigh = async () => {
       const field = element('input', { type: 'number', min: 0, max: 65_535, required: true, value: cell.server.weight });
-      const given = await ask(`Weight of ${cell.server.name}`, 'Its share of the load, beside those of the other servers; 0 takes nothing new.', ['Weight', field]);
-      if (given) await act('PATCH', path(), { weight: Number(given[0]) });
+      const given = await ask(`Weight of ${name}`, 'Its share of the load, beside those of the other servers; 0 takes nothing new.', ['Weight', field]);
+      if (given) await act('PATCH', path, { weight: Number(given[0]) }, () => `Done: ${name} weighs ${given[0]}.`);
     };
     cell.append(element('div', { className: 'actions' },
       button('Drain', change('Drain', 'It finishes what it has and takes nothing new.')),
@@ -346,9 +405,9 @@ function drawUpstreams(upstreams) {
 }
 
 const ROUTE_COLUMNS = [
-  ['Route', '', (row) => row.name],
+  ['Route', 'names', (row) => row.name],
   ['Takes', 'wide', (row) => row.match],
-  ['Leads to', '', (row) => row.action],
+  ['Leads to', 'names', (row) => row.action],
   ['Requests', 'number', (row) => count(row.requests)],
   ['Failed', 'number', failures],
   ['p50', 'number', (row) => seconds(row.duration[0])],
@@ -356,8 +415,8 @@ const ROUTE_COLUMNS = [
   ['p99', 'number', (row) => seconds(row.duration[2])],
 ];
 const LISTENER_COLUMNS = [
-  ['Listener', '', (row) => row.name],
-  ['Address', '', (row) => row.bind.join(', ')],
+  ['Listener', 'names', (row) => row.name],
+  ['Address', 'names', (row) => row.bind.join(', ')],
   ['Protocols', '', (row) => `${row.protocols.join(', ')}${row.tls ? ' over TLS' : ''}`],
   ['Connections', 'number', (row) => count(row.connections)],
   ['Requests', 'number', (row) => count(row.requests)],
@@ -368,27 +427,28 @@ const causeOf = (row) => (row.cause !== 'completed' ? row.cause.replaceAll('_', 
 
 const FAILURE_COLUMNS = [
   ['Time', '', (row) => clock(row.wall)],
-  ['Request', 'wide', (row) => `${row.method} ${row.target}`],
+  ['Request', 'wide', (row, cell) => clamped(cell, `${row.method} ${row.target}`)],
   ['Status', 'number', (row) => (row.status ? String(row.status) : '–')],
-  ['Cause', '', (row, cell) => badge(cell, causeOf(row), 'bad', row.detail)],
-  ['Route', '', (row) => row.route || '–'],
-  ['Server', '', (row) => (row.server ? `${row.upstream}/${row.server}` : row.upstream || '–')],
+  ['Cause', 'wide', (row, cell) => badge(cell, causeOf(row), 'bad', row.detail)],
+  ['Route', 'names', (row) => row.route || '–'],
+  ['Server', 'names', (row) => (row.server ? `${row.upstream}/${row.server}` : row.upstream || '–')],
   ['After', 'number', (row) => seconds(row.duration)],
-  ['Client', '', (row) => row.client],
+  ['Client', 'names', (row) => row.client],
+  ['', 'last', (row, cell) => failureActions(cell, row)],
 ];
 const CHANGE_COLUMNS = [
   ['Time', '', (row) => clock(row.wall)],
-  ['Server', '', (row) => `${row.upstream}/${row.server}`],
+  ['Server', 'names', (row) => `${row.upstream}/${row.server}`],
   ['Became', '', (row, cell) => badge(cell, row.state, LEVELS[row.state] ?? '', '')],
   ['Why', 'wide', (row) => row.reason || '–'],
 ];
 const CAUSE_COLUMNS = [
   ['Cause', '', (row) => row.cause.replaceAll('_', ' ')],
-  ['Where or why', '', (row) => row.detail || '–'],
+  ['Where or why', 'wide', (row) => row.detail || '–'],
   ['Exchanges', 'number', (row) => count(row.count)],
 ];
 const CACHE_COLUMNS = [
-  ['Cache', '', (row) => row.name],
+  ['Cache', 'names', (row) => row.name],
   ['Hits', 'number', (row, cell) => bar(cell, ...hitShare(row))],
   ['Room', 'number', (row, cell) => bar(cell, row.used / row.size, `${bytes(row.used)} of ${bytes(row.size)}`)],
   ['Responses', 'number', (row) => count(row.objects)],
@@ -401,7 +461,7 @@ const CACHE_COLUMNS = [
   ['Evicted', 'number', (row) => count(row.evicted)],
 ];
 const LIMIT_COLUMNS = [
-  ['Limit', '', (row) => row.name],
+  ['Limit', 'names', (row) => row.name],
   ['Of', '', (row) => (row.kind === 'rate' ? 'requests' : 'exchanges at once')],
   ['Refused', 'number', (row, cell) => { cell.classList.toggle('bad', row.refused > 0); return count(row.refused); }],
   ['Delayed', 'number', (row) => count(row.delayed)],
@@ -442,6 +502,16 @@ function drawTiles(status) {
   });
 }
 
+// Rows that come in each second would move away from under a pointer, or from who reads by keyboard.
+const isHeld = (table) => !table.hidden && table.parentElement.matches(':hover, :focus-within');
+
+function drawFailures(failures) {
+  const table = byId('failures');
+  const holds = isHeld(table);
+  byId('failures-held').hidden = !holds;
+  if (!holds) fillTable(table, FAILURE_COLUMNS, failures, (row) => `${row.wall} ${row.request_id}`, 'Nothing has failed since the start.');
+}
+
 function draw(status) {
   setText(byId('version'), status.version);
   setText(byId('about'), `${status.binding}${status.workers > 1 ? ` · ${status.workers} workers` : ''} · up ${span(status.uptime)}`);
@@ -451,7 +521,7 @@ function draw(status) {
   drawTiles(status);
   drawPlots();
   drawUpstreams(status.upstreams);
-  fillTable(byId('failures'), FAILURE_COLUMNS, status.failures, (row) => `${row.wall} ${row.request_id}`, 'Nothing has failed since the start.');
+  drawFailures(status.failures);
   fillTable(byId('changes'), CHANGE_COLUMNS, status.changes, (row) => `${row.wall} ${row.upstream} ${row.server} ${row.state}`, 'No server has changed since the start.');
   fillTable(byId('routes'), ROUTE_COLUMNS, status.routes, (row) => row.name, 'No routes.');
   fillTable(byId('listeners'), LISTENER_COLUMNS, status.listeners, (row) => row.name, 'No listeners.');
@@ -502,4 +572,5 @@ function take(told) {
   if (series.length) draw(told.status);
 }
 
+document.title = `${location.host} · proxycore`;
 listen();
