@@ -14,7 +14,7 @@ import pytest
 from proxycore.config import Config, from_dict
 from tests.program.browser import Browser
 from tests.program.programs import PATIENCE, Origin, get
-from tests.program.test_admin import clients, config_for, url_of
+from tests.program.test_admin import ACTION, clients, config_for, url_of
 from tests.sockets.served import serving
 
 TAB, ENTER, ESCAPE = "\ue004", "\ue007", "\ue00c"
@@ -68,6 +68,13 @@ def test_a_server_is_drained_by_keyboard_and_enabled_by_mouse(browser: Browser, 
         browser.wait_for_text("#upstream-list tbody tr", r"\bup\b")
         browser.wait_for_text("#told", "Done: s0 of api is enabled")
         assert browser.run("return document.activeElement.ariaLabel") == "Drain s0 of api"
+        browser.press(ENTER)
+        admin.ask(
+            "PATCH", "/api/v1/upstreams/api/servers/s0", {"mode": "drained"}, **ACTION
+        )  # by somebody else meanwhile
+        browser.wait_for_text("#upstream-list tbody tr", "drained")
+        browser.press(ESCAPE)
+        assert browser.run("return document.activeElement.ariaLabel") == "Disable s0 of api"
 
 
 def guarded(origins: list[Origin]) -> Config:
@@ -118,6 +125,8 @@ def test_a_weight_is_asked_for_and_held_to_its_bounds(browser: Browser, origins:
         browser.open(url_of(served.server.dashboard))
         browser.wait_for_text("#upstream-list", "2 of 2 up")
         browser.click("[aria-label='Weight s1 of api']")
+        browser.press("4")  # instead of what stands there
+        assert browser.run("return document.querySelector('#confirm input').value") == "4"
         browser.run("document.querySelector('#confirm input').value = 70000")
         browser.click("#confirm-yes")
         assert browser.run("return document.querySelector('#confirm').open")

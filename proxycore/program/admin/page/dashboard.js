@@ -232,15 +232,23 @@ window.addEventListener('resize', () => { if (series.length) drawPlots(); });
 // next question may stand there by then.
 let answer = () => {};
 
+// Whoever works by keyboard stays where they are, also where the button they were at has gone meanwhile.
+function stayNear(button) {
+  if (button.hidden) button.parentElement.querySelector('button:not([hidden])')?.focus();
+}
+
 // Fields: [label, element]. The answer is null, or the values of the fields in their order.
 function ask(title, text, ...fields) {
   setText(byId('confirm-title'), title);
   setText(byId('confirm-text'), text);
   byId('confirm-fields').replaceChildren(...fields.map(([label, field]) => element('label', {}, `${label} `, field)));
+  const asking = document.activeElement;
   byId('confirm').showModal();
+  fields[0]?.[1].select?.();
   return new Promise((resolve) => {
     answer = (isYes) => {
       byId('confirm').close();
+      stayNear(asking);
       resolve(isYes ? fields.map(([, field]) => field.value) : null);
     };
   });
@@ -357,8 +365,7 @@ function serverActions(cell, upstream, server) {
   drain.hidden = !isOn;
   disable.hidden = server.state === 'disabled';
   enable.hidden = isOn;
-  // Whoever works by keyboard stays where they are.
-  if (had?.hidden) [...cell.firstChild.children].find((button) => !button.hidden).focus();
+  if (had) stayNear(had);
 }
 
 // ---- sections
