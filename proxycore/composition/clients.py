@@ -101,10 +101,7 @@ class FirstBytes:
 
     def _expired(self) -> None:
         """Too little came: a head that didn't come in time, for whoever its beginning may be of."""
-        if self.is_draining and not self._received:
-            self.end_now()
-        else:
-            self._hand_over()
+        self._hand_over()
 
     def eof_received(self) -> None:
         self._hand_over().eof_received()
@@ -138,7 +135,7 @@ class FirstBytes:
             self._listener = listener
 
     def drain(self) -> None:
-        """Whoever speaks then drains; a client that says nothing for `GRACE` wants nothing."""
+        """Whoever speaks then drains; a client that says nothing for `GRACE` is one of HTTP/1 that wants nothing."""
         self.is_draining = True
         if not self._received:
             self._clock.set(min(self._clock.at, self._engine.now + GRACE))

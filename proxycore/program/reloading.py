@@ -45,6 +45,9 @@ class Reloading:
     def concluded(self, problem: str) -> None:
         """What was taken is in force; or, if there is a problem, it was refused."""
 
+    def ended(self) -> None:
+        """The process drains, and takes no other configuration."""
+
     def _begin(self) -> None:
         """SIGHUP came from outside."""
 

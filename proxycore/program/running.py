@@ -109,6 +109,7 @@ class Process:
         limit = format_duration(service.config.timeouts.drain)
         _log.info("draining (timeouts.drain = %s): what is in flight ends, nothing new is taken", limit)
         service.request_drain(None)
+        self._reloading.ended()
 
     def _reload(self, service: Service) -> None:
         try:

@@ -256,6 +256,10 @@ class Service(abc.ABC):
         self._follow()
         self._after()
 
+    @property
+    def is_draining(self) -> bool:
+        return self._draining
+
     def request_drain(self, timeout: float | None = None) -> None:
         """Begin to drain, and don't wait: the binding's `drain` does both, and its `wait_closed` tells the end.
 

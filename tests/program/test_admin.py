@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import signal
 import socket
 from base64 import b64encode
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ from proxycore.program.commands.hash_password import hash_password
 from proxycore.program.files import Disk, Source
 from proxycore.program.service import Service
 from tests.certificates import client_context, leaf
-from tests.program.programs import Origin, Program, call, get, until
+from tests.program.programs import Origin, Program, Request, call, get, until
 from tests.sockets.served import BINDINGS, Served, serving
 
 ACTION = {"X-Proxycore-Action": "1", "Content-Type": "application/json"}
@@ -315,6 +316,29 @@ def test_a_configuration_by_the_api_changes_the_logs_too(tmp_path: Any) -> None:
         assert admin.ask("GET", "/api/v1/configuration")[1] == {"toml": logs}
         assert admin.ask("PUT", "/api/v1/log-level", {"level": "info"}, **ACTION)[0] == 204
         program.wait_for('PUT /api/v1/log-level {"level": "info"}: done')
+
+
+def test_a_drain_is_told_at_once_and_takes_no_other_configuration(tmp_path: Any) -> None:
+    file = tmp_path / "proxy.toml"
+    with Origin() as origin:
+        text = (
+            '[admin]\nbind = "127.0.0.1:0"\n[[listeners]]\nbind = "127.0.0.1:0"\n'
+            f'[upstreams.api]\nservers = ["{origin.url}"]\n[[routes]]\nupstream = "api"\n'
+        )
+        file.write_text(text)
+        with Program(str(file)) as program:
+            held = Request(f"{program.address()}/held")
+            admin = Client(program.wait_for(r"dashboard\s+(http://127\.0\.0\.1:\d+)")[1])
+            assert origin.arrived.wait(30)
+            assert admin.ask("GET", "/readyz") == (200, "ready\n")
+            program.signal(signal.SIGTERM)
+            program.wait_for("draining")
+            assert admin.ask("GET", "/readyz") == (503, "not ready\n")
+            status, problem = admin.ask("PUT", "/api/v1/configuration", {"toml": text}, **ACTION)
+            assert (status, problem["detail"]) == (503, "the program is ending")
+            origin.release.set()
+            assert held.answer() == (200, "/held")
+            assert program.end()[0] == 0
 
 
 def test_without_admin_nothing_of_it_is_there(origins: list[Origin]) -> None:

@@ -13,6 +13,7 @@ import pytest
 from proxycore.config import UNLIMITED, Config, Limits, Listener, RateLimit, Route, Upstream
 from proxycore.program import sharing
 from proxycore.program.files import Disk, Source
+from tests.conformance.proxies import soon
 from tests.program.programs import Origin, Program, Request, children, get
 
 CONFIG = """
@@ -117,11 +118,22 @@ def test_workers_live_die_reload_and_drain(origin: Origin, tmp_path: Path) -> No
         assert origin.arrived.wait(30)
         program.signal(signal.SIGTERM)
         program.wait_for("draining", times=2)
+        assert soon(lambda: _refuses(address), 10)
         origin.release.set()
         assert held.answer() == (200, "/held")
         code, _ = program.end()
         assert code == 0
         assert not any(map(_runs, second))
+
+
+def _refuses(address: str) -> bool:
+    """Whether nobody listens there any more; who did and takes nobody lets clients wait for nothing."""
+    host, _, port = address.rpartition("/")[2].rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=30).close()
+    except ConnectionRefusedError:
+        return True
+    return False
 
 
 def test_a_second_signal_ends_the_workers_at_once(origin: Origin) -> None:

@@ -112,6 +112,8 @@ class Local:
         return []
 
     def configure(self, text: str) -> None:
+        if self._service.is_draining:
+            raise Problem(503, "the program is ending")
         try:
             loaded = self._load(text)
             self._service.adopt(loaded)

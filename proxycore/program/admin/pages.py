@@ -108,6 +108,7 @@ class Pages(Filter):
     def _ready(self, exchange: Exchange) -> Verdict:
         """Whether requests should come here: something serves, and it doesn't drain."""
         board = self._source.board
+        self._source.renew()  # a drain isn't told of a second later
         if not board.has_reports or board.status()["draining"]:
             return _response(503, b"text/plain", b"not ready\n")
         return _response(200, b"text/plain", b"ready\n")

@@ -113,6 +113,12 @@ class FromSupervisor(Reloading):
             done.close()
         self._answer(REFUSED if problem else STANDS)
 
+    def ended(self) -> None:
+        """Close the descriptors of what is served, too: who connects now must be refused, and not wait for nobody."""
+        if self._current is not None:
+            self._current.close()
+            self._current = None
+
     def _answer(self, answer: bytes) -> None:
         with contextlib.suppress(OSError):  # a supervisor that is gone is noticed by the thread
             self._control.send(answer)
