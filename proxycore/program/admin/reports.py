@@ -7,7 +7,7 @@ those of all processes once a second and tells what the API and the dashboard sh
 from __future__ import annotations
 
 import math
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from itertools import pairwise
@@ -71,6 +71,9 @@ AT_ONCE = 2.0
 """Seconds within which the same change of a server in several processes is one: an order reaches each in turn."""
 
 Report = Mapping[str, Any]
+Groups = defaultdict[tuple[str, ...], dict[Where, Tally]]
+"""Tallies by what they are of: `("route", name)`, `("server", upstream, name)`."""
+
 Status = dict[str, Any]
 
 
@@ -153,6 +156,7 @@ class Board:
         """All that the dashboard shows, but for the seconds."""
         now, connections, exchanges = self._seconds[-1]
         views = [report["overview"] for report in self._reports]
+        groups = _grouped(self.tallies)
         return {
             "version": self._version,
             "binding": self._binding,
@@ -171,25 +175,22 @@ class Board:
                 "sent": now.sent,
             },
             "listeners": [
-                {**listener, **self._figures(lambda where, name=listener["name"]: where.listener == name)}
+                {**listener, **self._figures(groups["listener", listener["name"]])}
                 for listener in _added([view["listeners"] for view in views], "connections")
             ],
-            "routes": [
-                {**route, **self._figures(lambda where, name=route["name"]: where.route == name)}
-                for route in views[0]["routes"]
-            ],
-            "upstreams": [self._upstream(copies) for copies in _alike([view["upstreams"] for view in views])],
+            "routes": [{**route, **self._figures(groups["route", route["name"]])} for route in views[0]["routes"]],
+            "upstreams": [self._upstream(copies, groups) for copies in _alike([view["upstreams"] for view in views])],
             **{name: self._part(name) for name in PARTS},
             "causes": self._causes(),
             "failures": self._latest_failures(),
             "changes": self._latest_changes(),
         }
 
-    def _upstream(self, copies: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    def _upstream(self, copies: Sequence[Mapping[str, Any]], groups: Groups) -> dict[str, Any]:
         """One upstream, as it stands in each process."""
         first = copies[0]
         servers = _added([copy["servers"] for copy in copies], "active", "connections", "idle")
-        figures = self._figures(lambda where: where.upstream == first["name"])
+        figures = self._figures(groups["upstream", first["name"]])
         return {
             **first,
             "in_flight": sum(copy["in_flight"] for copy in copies),
@@ -199,9 +200,7 @@ class Board:
                 {
                     **server,
                     "turns": self._turns(first["name"], server["name"]),
-                    **self._figures(
-                        lambda where, name=server["name"]: (where.upstream, where.server) == (first["name"], name)
-                    ),
+                    **self._figures(groups["server", first["name"], server["name"]]),
                 }
                 for server in servers
             ],
@@ -220,9 +219,8 @@ class Board:
         """How often a server became what."""
         return {turn.state: count for turn, count in self.turns.items() if turn[:2] == (upstream, server)}
 
-    def _figures(self, belongs: Any) -> dict[str, Any]:
-        """Counts since the start, and percentiles of the last minutes, of the tallies that belong."""
-        mine = {where: tally for where, tally in self.tallies.items() if belongs(where)}
+    def _figures(self, mine: Mapping[Where, Tally]) -> dict[str, Any]:
+        """Counts since the start, and percentiles of the last minutes, of some tallies."""
         whole = summed(mine.values(), 0.0)
         before = self._minutes[0] if self._minutes else {}
         durations, first_bytes = list(whole.durations), list(whole.first_bytes)
@@ -262,6 +260,17 @@ class Board:
                 heard[what] = (number, entry["wall"])
                 told.append(entry)
         return told[:CHANGES_SHOWN]
+
+
+def _grouped(tallies: Mapping[Where, Tally]) -> Groups:
+    """Those of each listener, route, upstream and server, in one walk: there may be hundreds of each."""
+    groups: Groups = defaultdict(dict)
+    for where, tally in tallies.items():
+        groups["listener", where.listener][where] = tally
+        groups["route", where.route][where] = tally
+        groups["upstream", where.upstream][where] = tally
+        groups["server", where.upstream, where.server][where] = tally
+    return groups
 
 
 def _second(first: Moment, second: Moment) -> dict[str, Any]:
