@@ -51,7 +51,8 @@ class Opened:
 
     def shared(self, mode: int | None) -> Opened:
         """The same sockets under descriptors of their own: no connection is lost as one owner follows another."""
-        return Opened([sock.dup() for sock in self.sockets], self.path, mode)
+        # `sock.dup` would make the socket block, for workers too: that is of the socket, not of its descriptors.
+        return Opened([socket.socket(fileno=os.dup(sock.fileno())) for sock in self.sockets], self.path, mode)
 
     def allow(self) -> None:
         """Give the file of a Unix socket its mode, where it has another one."""
@@ -233,11 +234,14 @@ def _remove_stale(path: str) -> None:
 
 
 def _unlink(opened: Opened) -> None:
-    """Remove a Unix socket's file, unless another one has taken its place."""
+    """Remove a Unix socket's file, unless another one has taken its place.
+
+    Whoever gave up root may have to leave it in a folder of root's: the next who binds there removes it.
+    """
     try:
         if opened.path and os.stat(opened.path).st_ino == opened.inode:
             os.unlink(opened.path)
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):
         pass
 
 
