@@ -29,12 +29,16 @@ class AccessLog:
     """One line for each exchange, and for each connection that carried none where that is wanted.
 
     Give `observe` to a binding's `serve` as its observer. A relative `access_file` counts from the folder of
-    `source`, the configuration file; `shared` says that other processes write there too. Raises ConfigError where
-    the log can't be opened.
+    `source`, the configuration file; `shared` says that other processes write there too. A file of root's is given to
+    the user `owner`, who must be able to open it again once root was given up. Raises ConfigError where the log can't
+    be opened.
     """
 
-    def __init__(self, settings: Logging, *, source: str = "configuration", shared: bool = False) -> None:
+    def __init__(
+        self, settings: Logging, *, source: str = "configuration", shared: bool = False, owner: str | None = None
+    ) -> None:
         self._source = source
+        self._owner = owner
         self._shared = shared
         self._settings = settings
         self._line, self._writer = self._open(settings)
@@ -94,7 +98,7 @@ class AccessLog:
             return None, None
         folder = os.path.dirname(self._source)
         try:
-            destination = open_destination(settings.access_file, folder=folder, shared=self._shared)
+            destination = open_destination(settings.access_file, folder=folder, shared=self._shared, owner=self._owner)
         except OSError as error:
             message = f'"{error.filename or settings.access_file}" can\'t be opened: {error.strerror}'
             raise ConfigError([Problem(self._source, None, "logging.access_file", message)]) from None

@@ -50,7 +50,12 @@ class Opened:
         self.inode = os.stat(path).st_ino if path else 0
 
     def shared(self, mode: int | None) -> Opened:
-        """The same sockets under descriptors of their own: no connection is lost as one owner follows another."""
+        """The same sockets under descriptors of their own: no connection is lost as one owner follows another.
+
+        Raises OSError where the file of a Unix socket may not be given `mode`.
+        """
+        if self.path and mode is not None and os.geteuid() not in (0, os.stat(self.path).st_uid):
+            raise OSError(0, "its mode can't be changed, since the file belongs to another user: restart it")
         # `sock.dup` would make the socket block, for workers too: that is of the socket, not of its descriptors.
         return Opened([socket.socket(fileno=os.dup(sock.fileno())) for sock in self.sockets], self.path, mode)
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 import os
+import pwd
 import select
 import socket
 import stat
@@ -47,16 +48,16 @@ class Destination(Protocol):
     def close(self) -> None: ...
 
 
-def open_destination(name: str, *, folder: str = "", shared: bool = False) -> Destination:
+def open_destination(name: str, *, folder: str = "", shared: bool = False, owner: str | None = None) -> Destination:
     """The destination that `logging.access_file` names, a relative one counting from `folder`. Raises OSError.
 
-    `shared` says that other processes write there too.
+    `shared` says that other processes write there too. The user `owner` is given a file of root's, where we are root.
     """
     if name == "-":
         return Stream(1, shared=shared)
     if name == "syslog":
         return Syslog()
-    return File(os.path.join(folder, name), shared=shared)
+    return File(os.path.join(folder, name), shared=shared, owner=owner)
 
 
 class Stream:
@@ -81,14 +82,15 @@ class Stream:
 class File(Stream):
     """A file that is appended to. Several processes may share one: each write lands whole at its end."""
 
-    def __init__(self, path: str, *, shared: bool = False) -> None:
+    def __init__(self, path: str, *, shared: bool = False, owner: str | None = None) -> None:
         self._path = path
         self._shared = shared
-        super().__init__(_open(path), shared=shared)
+        self._owner = owner
+        super().__init__(_open(path, owner), shared=shared)
 
     def reopen(self) -> None:
         before = self._fd
-        super().__init__(_open(self._path), shared=self._shared)
+        super().__init__(_open(self._path, self._owner), shared=self._shared)
         os.close(before)
 
     def close(self) -> None:
@@ -222,10 +224,14 @@ class LogWriter:
             _log.error("the %s can't be written, lines are dropped: %s", self._name, error)
 
 
-def _open(path: str) -> int:
+def _open(path: str, owner: str | None) -> int:
     """Open a file to append to. A named pipe that nobody reads is an error at once, and not a wait."""
     fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o640)
     os.set_blocking(fd, True)
+    found = os.fstat(fd)
+    if owner is not None and os.geteuid() == 0 and found.st_uid == 0 and stat.S_ISREG(found.st_mode):
+        entry = pwd.getpwnam(owner)
+        os.fchown(fd, entry.pw_uid, entry.pw_gid)
     return fd
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from proxycore.config import Listener
-from proxycore.program.listening import ListeningSockets
+from proxycore.program.listening import ListenError, ListeningSockets
 
 
 def test_a_socket_that_gets_another_name_still_never_blocks_the_workers_that_accept_on_it() -> None:
@@ -31,3 +31,15 @@ def test_a_socket_file_that_may_not_be_removed_ends_nothing(tmp_path: Path, monk
     monkeypatch.setattr(os, "unlink", forbidden)
     sockets.close()
     assert sockets.by_listener == {}
+
+
+def test_a_mode_that_can_not_be_given_refuses_the_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root bound it, and was given up since."""
+    bind = [f"unix:{tmp_path}/socket"]
+    sockets = ListeningSockets([Listener(name="web", bind=bind, mode="0600")])
+    try:
+        monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+        with pytest.raises(ListenError, match="belongs to another user"):
+            sockets.prepare([Listener(name="web", bind=bind, mode="0660")])
+    finally:
+        sockets.close()

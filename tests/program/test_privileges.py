@@ -20,6 +20,8 @@ workers = {workers}
 bind = "127.0.0.1:0"
 [[listeners]]
 bind = "127.0.0.1:0"
+[logging]
+access_file = "access.log"
 [[routes]]
 respond = {{ body = "served" }}
 """
@@ -46,5 +48,6 @@ def test_root_is_given_up_once_everything_is_bound(workers: int, tmp_path: Path)
         serving = children(program.process.pid) if workers > 1 else [program.process.pid]
         assert len(serving) == (3 if workers > 1 else 1)
         assert [users(pid) for pid in serving] == [{pwd.getpwnam("nobody").pw_uid}] * len(serving)
+        assert (tmp_path / "access.log").owner() == "nobody"  # who may open it again at a reload
         program.signal(signal.SIGTERM)
         assert program.end()[0] == 0

@@ -80,7 +80,7 @@ def serve(source: Source, loaded: Loaded, binding: str, manager: Manager) -> int
         runtime = runtimes.describe(binding)
         print(banner(source.name, loaded.config, service.addresses, runtime, dashboard), file=sys.stderr)
 
-    access_log = AccessLog(loaded.config.logging, source=source.name)
+    access_log = AccessLog(loaded.config.logging, source=source.name, owner=loaded.config.user)
     try:
         process = Process(loaded, access_log, FromDisk(source), started, manager=manager)
         runtimes.serve_on(binding, process)

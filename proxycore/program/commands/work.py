@@ -58,7 +58,7 @@ def work(loaded: Loaded, assignment: Assignment, supervisor: FromSupervisor, bin
 
     # Who does what on the dashboard is told by its own process.
     logging.getLogger("proxycore.admin").setLevel(logging.WARNING)
-    access_log = AccessLog(loaded.config.logging, source=assignment.source.name, shared=True)
+    access_log = AccessLog(loaded.config.logging, source=assignment.source.name, shared=True, owner=loaded.config.user)
     try:
         # The supervisor may send SIGTERM and, to the whole group, so may others: only its SIGINT cuts.
         process = Process(loaded, access_log, supervisor, started, cut_by=(signal.SIGINT,))
