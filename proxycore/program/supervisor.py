@@ -30,16 +30,16 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from proxycore.config import Config, ConfigError
 from proxycore.config.listeners import Listener, dashboard_listener
 from proxycore.program import exits, sharing
+from proxycore.program.changing import Change, Wish
 from proxycore.program.child import Child, how_it_ended
-from proxycore.program.files import Copy, Disk, Edited, Source, credential_files
+from proxycore.program.files import Disk, Edited, Source, credential_files
 from proxycore.program.following import LOOK, FileWatch
-from proxycore.program.listening import ListenError, ListeningSockets, Sockets, by_listener
+from proxycore.program.listening import ListenError, ListeningSockets, by_listener
 from proxycore.program.notifying import Manager
 from proxycore.program.private_files import private_folder
 from proxycore.program.reloading import check_dashboard_stays
@@ -55,41 +55,6 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal
 _BUG = "a bug in proxycore, please report it: the program's log says more"
 
 _log = logging.getLogger("proxycore")
-
-Reply = Callable[[int, str], None]
-"""Tells whoever wanted a change how it went: a status as in HTTP, 0 where it is in force; and why not."""
-
-
-@dataclass(slots=True)
-class Wish:
-    """A change that is wanted: to the files as they are; to `text` instead of the configuration's; or to what was
-    read before, but for the file at `path`.
-    """
-
-    reply: Reply
-    text: str | None = None
-    path: str = ""
-
-    def refuse(self, error: Exception) -> None:
-        if self.path:
-            _log.error("%s has changed and is refused, what it held goes on:\n%s", self.path, error)
-        else:
-            _log.error("the new configuration is refused, the old one goes on:\n%s", error)
-        self.reply(422 if isinstance(error, ConfigError) else 409, str(error))
-
-
-@dataclass(slots=True)
-class Change:
-    """A configuration that is good and bound, while the children change to it."""
-
-    config: Config
-    disk: Disk
-    prepared: Sockets
-    reply: Reply
-    waiting: list[Child] = field(default_factory=list)
-    followers: list[Child] = field(default_factory=list)
-    refused_by: list[str] = field(default_factory=list)
-    deadline: float = math.inf
 
 
 class Supervisor:
@@ -227,10 +192,14 @@ class Supervisor:
         if number == signal.SIGUSR1:
             self._pass_on(signal.SIGUSR1)
         elif number == signal.SIGHUP:
-            self._manager.reloading()
-            self._wish(Wish(self._reloaded))
+            self._reload()
         elif number in (signal.SIGTERM, signal.SIGINT):
             self._stop(number)
+
+    def _reload(self) -> None:
+        self._manager.reloading()
+        if not (self._wishes and self._wishes[-1].reads_all):  # else the one that waits reads what is there by then
+            self._wish(Wish(self._reloaded))
 
     def _reloaded(self, status: int, detail: str) -> None:
         """What SIGHUP asked for has ended, well or not."""
@@ -349,16 +318,7 @@ class Supervisor:
 
     def _change_to(self, wish: Wish) -> Change:
         """Read, check and bind. Raises ConfigError, ListenError or OSError, with nothing changed."""
-        disk = Disk()
-        if wish.path:
-            disk = Disk(dict(self._disk.contents), dict(self._disk.found))
-            disk.read(wish.path)
-            config = self._source.load(Copy(disk.contents, disk.found)).config
-        elif wish.text is None:
-            config = self._source.load(disk).config
-        else:
-            config = self._source.load(Edited(disk, self._source.file, wish.text)).config
-            disk.contents[self._source.file] = wish.text.encode()
+        config, disk = wish.load(self._source, self._disk)
         check_dashboard_stays(self._config, config, self._source.name)
         prepared = self._sockets.prepare(config.listeners)
         return Change(config, disk, prepared, wish.reply, deadline=time.monotonic() + ANSWER_LIMIT)

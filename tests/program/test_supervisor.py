@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from proxycore.program import sharing
+from proxycore.program.changing import Change, Wish
 from proxycore.program.child import Child
 from proxycore.program.files import Disk, Source
 from proxycore.program.notifying import Manager
-from proxycore.program.supervisor import Supervisor, Wish
+from proxycore.program.supervisor import Supervisor
 
 CONFIG = """
 [[listeners]]
@@ -55,6 +57,25 @@ def test_a_change_that_meets_a_bug_is_refused(
     bug.undo()
     supervisor._wish(Wish(lambda *answer: answers.append(answer)))
     assert answers[1:] == [(0, "")]
+
+
+def test_a_storm_of_reloads_is_one_that_waits(supervisor: Supervisor) -> None:
+    """But one that comes after another order reads the files after that."""
+    answers: list[int] = []
+    text = CONFIG.replace("204", "205")
+    under_way = Change(supervisor._config, supervisor._disk, supervisor._sockets.prepare(()), lambda *answer: None)
+    supervisor._change = under_way
+    for number in (signal.SIGHUP, signal.SIGHUP, None, signal.SIGHUP, signal.SIGHUP):
+        if number is None:
+            supervisor._wish(Wish(lambda status, _: answers.append(status), text=text))
+        else:
+            supervisor._signalled(number)
+    assert [wish.text for wish in supervisor._wishes] == [None, text, None]
+    supervisor._change = None
+    supervisor._begin_change()
+    assert answers == [0]
+    assert not supervisor._wishes
+    assert "204" in supervisor._disk.contents[supervisor._source.file].decode()
 
 
 @pytest.mark.parametrize("question", [{"check": CONFIG}, {"configure": CONFIG}, {"what": "nonsense"}])
