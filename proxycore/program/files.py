@@ -6,8 +6,10 @@ that is no longer root, or that starts again later, serves what its supervisor h
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar
@@ -21,6 +23,9 @@ from proxycore.policies.addresses import AddressSet
 from proxycore.policies.auth.passwords import parse_api_keys, parse_users
 from proxycore.policies.auth.tokens import parse_key_set
 from proxycore.program.tls_contexts import dashboard_context, dialling_contexts, serving_contexts
+
+FILE_MAX = 64 << 20
+"""Bytes of one file; a device may never end."""
 
 _Parsed = TypeVar("_Parsed")
 
@@ -43,7 +48,10 @@ class Disk:
 
     def read(self, path: str) -> bytes:
         with open(path, "rb") as file:
-            content = self.contents[path] = file.read()
+            content = file.read(FILE_MAX + 1)
+        if len(content) > FILE_MAX:
+            raise OSError(errno.EFBIG, f"it holds more than {FILE_MAX} bytes", path)
+        self.contents[path] = content
         return content
 
     def find(self, pattern: str) -> Sequence[str]:
@@ -70,14 +78,18 @@ class Copy:
 
 @dataclass(frozen=True, slots=True)
 class Edited:
-    """The files as they would be with another content of one of them."""
+    """The files as they would be with another content of one of them, for somebody who must not make us wait."""
 
     files: Files
     path: str
     text: str
 
     def read(self, path: str) -> bytes:
-        return self.text.encode() if path == self.path else self.files.read(path)
+        if path == self.path:
+            return self.text.encode()
+        if os.path.exists(path) and stat.S_ISFIFO(os.stat(path).st_mode):
+            raise OSError(errno.EINVAL, "it is a pipe, which may never end", path)
+        return self.files.read(path)
 
     def find(self, pattern: str) -> Sequence[str]:
         return self.files.find(pattern)
