@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 
-from proxycore.config import Config, from_dict
+from proxycore.config import Admin, Config, from_dict
+from tests.documentation.pages import free_port
 from tests.program.browser import Browser
 from tests.program.programs import PATIENCE, Origin, get
 from tests.program.test_admin import ACTION, clients, config_for, url_of
@@ -200,20 +200,18 @@ class Refusal(BaseHTTPRequestHandler):
 
 
 def test_it_tells_when_the_proxy_is_gone_and_finds_it_again(browser: Browser, origins: list[Origin]) -> None:
-    config = config_for(origins)
-    with serving("asyncio", config) as served:
-        assert served.server.dashboard is not None
-        url = url_of(served.server.dashboard)
-        browser.open(url)
+    # One that the kernel gives to nobody else while nobody listens there.
+    port = free_port()
+    config = replace(config_for(origins), admin=Admin(bind=f"127.0.0.1:{port}"))
+    with serving("asyncio", config):
+        browser.open(f"http://127.0.0.1:{port}")
         browser.wait_for_text("#state", "serving")
         browser.run("silenceMax = 500")
     browser.wait_for_text("#state", "no connection")
-    with HTTPServer(("127.0.0.1", urlsplit(url).port or 0), Refusal) as refusing:
+    with HTTPServer(("127.0.0.1", port), Refusal) as refusing:
         refusing.timeout = PATIENCE
         refusing.handle_request()  # a refusal is final to an EventSource
-    assert config.admin is not None
-    again = replace(config, admin=replace(config.admin, bind=urlsplit(url).netloc))
-    with serving("asyncio", again):
+    with serving("asyncio", config):
         browser.wait_for_text("#state", "serving")
 
 
