@@ -18,7 +18,7 @@ from tests.conformance.proxies import soon
 from tests.endurance.conftest import BINDINGS, Tell
 from tests.endurance.programs import OriginProgram
 from tests.endurance.test_faults import Load
-from tests.program.programs import Program
+from tests.program.programs import PATIENCE, Program
 from tests.program.test_admin import ACTION, Client
 
 CONFIG = """\
@@ -49,6 +49,7 @@ class PatientLoad(Load):
         self.asked_again = 0
 
     def _ask_once(self, line: Line, number: int) -> None:
+        line.socket.settimeout(PATIENCE)  # programs start slowly where much else does
         try:
             super()._ask_once(line, number)
         except (EOFError, ConnectionError):
@@ -57,6 +58,7 @@ class PatientLoad(Load):
             self.asked_again += 1
             line.socket.close()
             line.socket = connect(self._port).socket
+            line.socket.settimeout(PATIENCE)
             super()._ask_once(line, number)
 
 
@@ -119,7 +121,7 @@ def live(folder: Path, origins: list[OriginProgram], binding: str, is_long: bool
             assert load.asked_again == 0
 
             kill_the_workers(program)
-            assert soon(lambda: load.asked_again >= 1, 10)
+            assert soon(lambda: load.asked_again >= 1, PATIENCE)
             time.sleep(5 if is_long else 0.3)
             assert load.asked_again <= 2 * 4  # of each client what that worker had
 
@@ -130,7 +132,7 @@ def live(folder: Path, origins: list[OriginProgram], binding: str, is_long: bool
                 program = programs.enter_context(proxy.started())
                 time.sleep(0.2)
             asked = len(load.waits)
-            assert soon(lambda: len(load.waits) >= asked + 20, 10)
+            assert soon(lambda: len(load.waits) >= asked + 20, PATIENCE)
             assert load.asked_again == before
         return load
 
@@ -145,7 +147,7 @@ def kill_the_workers(program: Program) -> None:
     for times, pid in enumerate(sorted(pids()), 1):
         os.kill(pid, signal.SIGKILL)
         program.wait_for(r"worker \d died \(SIGKILL\)", times)
-        assert soon(lambda gone=pid: len(pids() - {gone}) == 2, 20)  # type: ignore[misc]  # a lambda with a default
+        assert soon(lambda gone=pid: len(pids() - {gone}) == 2, PATIENCE)  # type: ignore[misc]  # a lambda with a default
 
 
 def drain_a_server(program: Program, load: Load) -> None:
